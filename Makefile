@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+# `make demo` and `make test` set up what they need by themselves (.ci/setup-env). ARGS="..." is passed on to the program.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+export PYTHON
+
+# $(READY)test: the environment holds kcpsock, built from the sources as they are now, and the packages of the extra "test".
+READY := $(VENV)/.ready-
+BUILT_FROM := pyproject.toml setup.py .ci/setup-env $(wildcard cffi_build/*.[ch]) cffi_build/api.cdef cffi_build/build.py
+
+# Python itself knows nothing of the sanitizer: its library has to be there first, and what Python leaves is not our leak.
+ASAN_ENV = LD_PRELOAD=$(shell gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0
+
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test lint bench soak sanitize-address sanitize-thread check-plain check-sdist clean
+
+help:
+	@echo "make demo              fetch a 20 MB file over KCP through a lossy link"
+	@echo "make test              the tests (ARGS=\"-k name\" for some of them)"
+	@echo "make lint              ruff, mypy, shellcheck, and the C sources by gcc and clang, warnings as errors"
+	@echo "make bench             compare with kcp-go and kernel TCP; results in build/bench-results/"
+	@echo "make soak              the tests that take minutes"
+	@echo "make sanitize-address  C and Python tests under the address and undefined-behaviour sanitizers"
+	@echo "make sanitize-thread   C tests under the thread sanitizer"
+	@echo "make check-plain       the tests without Linux's own calls (UDP batches, GSO, GRO, epoll)"
+	@echo "make check-sdist       build the sdist, install it by gcc and by clang, import it"
+	@echo "make clean             remove what was built, and $(VENV)"
+
+$(READY)%: $(BUILT_FROM)
+	.ci/setup-env $(VENV) $*
+	@touch $@
+
+demo: $(READY)test
+	$(BIN)/python examples/demo.py $(ARGS)
+
+test: $(READY)test
+	$(MAKE) -s --no-print-directory -C tests/c run
+	$(BIN)/python -m pytest $(ARGS)
+
+soak: $(READY)test
+	$(BIN)/python -m pytest -m soak $(ARGS)
+
+bench: $(READY)bench
+	$(BIN)/python bench/compare.py $(ARGS)
+
+# Outside CI a compiler that is not there is left out.
+lint: $(READY)lint
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/shellcheck .ci/*
+	@for cc in gcc clang; do \
+	    if command -v $$cc >/dev/null; then \
+	        CC=$$cc KCPSOCK_WERROR=1 .ci/in-copy $(VENV) lint-$$cc echo "$$cc: no warnings in the C sources" || exit 1; \
+	    else \
+	        echo "$$cc is not here: its warnings are not looked for"; [ "$$CI" != true ] || exit 1; \
+	    fi; \
+	done
+
+# The variables stand in the recipes, not at the targets: there they would reach the usual build too.
+sanitize-address: $(READY)test
+	$(MAKE) -s --no-print-directory -C tests/c run fuzz SANITIZE=address,undefined
+	KCPSOCK_SANITIZE=address,undefined RUN_WITH="$(ASAN_ENV)" \
+	    .ci/in-copy $(VENV) address python -m pytest $(or $(ARGS),-q tests/socket tests/unit)
+
+sanitize-thread: $(READY)test
+	$(MAKE) -s --no-print-directory -C tests/c run SANITIZE=thread
+
+check-plain: $(READY)test
+	$(MAKE) -s --no-print-directory -C tests/c run CFLAGS="-O2 -DKS_PLAIN" OUT=../../build/tests-c/plain
+	KCPSOCK_PLAIN=1 .ci/in-copy $(VENV) plain python -m pytest $(ARGS)
+
+check-sdist: $(READY)test
+	rm -rf build/sdist
+	$(BIN)/python setup.py -q sdist --dist-dir build/sdist
+	for cc in gcc clang; do \
+	    rm -rf build/sdist/venv && $(PYTHON) -m venv build/sdist/venv && \
+	    CC=$$cc build/sdist/venv/bin/python -m pip install -q build/sdist/kcpsock-*.tar.gz && \
+	    (cd build/sdist && venv/bin/python -c 'import kcpsock, sys; print(kcpsock._native, "by", sys.argv[1])' $$cc) || exit 1; \
+	done
+
+clean:
+	rm -rf build dist *.egg-info kcpsock/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""Draws what compare.py and idle.py wrote: ``python bench/plot.py [compare.json] [idle.json] [--format svg]``.
+
+One panel per figure: a bar is the median, a dot one sample. Needs matplotlib (pip install matplotlib, the bench extra).
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+DEFAULT = pathlib.Path(__file__).resolve().parent.parent / "build" / "bench-results"
+COLOURS = {"kcpsock": "#2a6fbb", "kcp-go": "#c0504d", "TCP": "#8a8a8a"}
+COLUMNS = 3
+
+
+class NoMatplotlib(Exception):
+    pass
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("json", type=pathlib.Path, nargs="*", help=f"default: what there is in {DEFAULT}")
+    parser.add_argument("--format", default="png", choices=["png", "svg"])
+    options = parser.parse_args()
+    sources = options.json or sorted(DEFAULT.glob("*.json"))
+    if not sources:
+        raise SystemExit(f"plot: no *.json in {DEFAULT}: run bench/compare.py or bench/idle.py first")
+    try:
+        for source in sources:
+            print(f"wrote {draw(source, options.format)}")
+    except NoMatplotlib as missing:
+        raise SystemExit(f"plot: {missing}") from None
+
+
+def draw_if_possible(source):
+    """For the end of a benchmark, whose figures are safe in `source` already."""
+    try:
+        print(f"wrote {draw(source)}")
+    except NoMatplotlib as missing:
+        print(f"no plot: {missing}; then: python bench/plot.py {source}", file=sys.stderr)
+
+
+def draw(source, suffix="png"):
+    """-> the picture's path, beside `source`. Raises NoMatplotlib."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise NoMatplotlib("matplotlib is missing: pip install matplotlib, or kcpsock[bench]") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    report = json.loads(source.read_text(encoding="utf-8"))
+    panels = list(compare_panels(report) if "scenarios" in report else idle_panels(report))
+    rows = -(-len(panels) // COLUMNS)
+    figure, axes = pyplot.subplots(rows, COLUMNS, figsize=(4.2 * COLUMNS, 3.2 * rows), squeeze=False)
+    for axis, panel in zip(axes.flat, panels):
+        draw_panel(axis, *panel)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    machine = report["machine"]
+    figure.suptitle(
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['kernel']}, kcp-go {machine['kcp-go']}, "
+        f"kcpsock {machine['kcpsock']}, {machine['date'][:10]}",
+        fontsize=9,
+    )
+    figure.tight_layout()
+    target = source.with_suffix("." + suffix)
+    figure.savefig(target, dpi=120)
+    pyplot.close(figure)
+    return target
+
+
+def draw_panel(axis, title, bars):
+    """bars: (name, median, samples)"""
+    for place, (name, median, samples) in enumerate(bars):
+        family = next((known for known in sorted(COLOURS, key=len, reverse=True) if name.startswith(known)), "TCP")
+        axis.barh(place, median, color=COLOURS[family], alpha=0.75)
+        axis.plot(samples, [place] * len(samples), "k.", markersize=4)
+        axis.annotate(f" {median:,.4g}", (max([median, *samples]), place), va="center", fontsize=8)
+    axis.set_yticks(range(len(bars)))
+    axis.set_yticklabels([name for name, _, _ in bars], fontsize=8)
+    axis.invert_yaxis()
+    axis.margins(x=0.18)
+    axis.set_xlim(left=0)
+    axis.set_title(title, fontsize=8)
+
+
+def compare_panels(report):
+    for scenario in report["scenarios"]:
+        for metric in scenario["metrics"]:
+            better = "higher" if metric["higher_is_better"] else "lower"
+            title = f"{scenario['name']}: {metric['name']}, {metric['unit']} ({better} is better)"
+            yield title, list(_bars(scenario, metric["name"]))
+        yield f"{scenario['name']}: CPU s per GB (lower is better)", list(_bars(scenario, "cpu"))
+
+
+def _bars(scenario, key):
+    for name, rival in scenario["rivals"].items():
+        if key in rival["figures"]:
+            figure = rival["figures"][key]
+            yield name, figure["median"], figure["samples"]
+
+
+def idle_panels(report):
+    rows = [row for row in report["rows"] if "kib_per_session" in row]
+    yield "idle session: KiB, user and kernel (lower is better)", [(r["name"], r["kib_per_session"], []) for r in rows]
+    yield "idle server: CPU, % of a core (lower is better)", [(r["name"], r["server_cpu_percent"], []) for r in rows]
+
+
+if __name__ == "__main__":
+    main()

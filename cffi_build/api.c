@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: MIT */
+/* The functions of api.cdef: numbers for engines, checks of what comes from outside, and the notes that carry each call to
+ * the engine's thread. */
+#include "api.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "front.h"
+#include "profile.h"
+
+#define ENGINES_MAX 16
+
+/* An engine is made once and stays until the process ends (or forks): a number never names a freed one. */
+static _Atomic(ks_engine *) engines[ENGINES_MAX];
+
+static ks_engine *engine_of(int number)
+{
+    return number < 0 || number >= ENGINES_MAX ? NULL : atomic_load(&engines[number]);
+}
+
+/* ---- engines ---- */
+
+int ks_engine_open(int udp_mode)
+{
+    int error = ks_front_init();
+    if (error < 0)
+        return error;
+    if (udp_mode < KS_UDP_AUTO || udp_mode > KS_UDP_GSO)
+        return -EINVAL;
+    ks_engine *e = ks_engine_new((ks_udp_way)udp_mode, &error);
+    if (e == NULL)
+        return error;
+    for (int i = 0; i < ENGINES_MAX; i++) {
+        ks_engine *none = NULL;
+        if (atomic_compare_exchange_strong(&engines[i], &none, e))
+            return i;
+    }
+    ks_engine_del(e);
+    return -EMFILE;
+}
+
+int ks_engine_run(int engine)
+{
+    ks_engine *e = engine_of(engine);
+    if (e == NULL)
+        return -ESRCH;
+    ks_engine_loop(e);
+    return 0;
+}
+
+int ks_engine_stop(int engine)
+{
+    ks_engine *e = engine_of(engine);
+    if (e == NULL)
+        return -ESRCH;
+    ks_engine_halt(e);
+    return 0;
+}
+
+typedef struct {
+    ks_note note;
+    int left;
+} drain_note;
+
+static int run_drain(ks_engine *e, ks_note *n)
+{
+    drain_note *d = (drain_note *)n;
+    ks_core *core = ks_engine_core(e);
+    core->draining = true;
+    d->left = 0;
+    for (ks_session *s = core->sessions; s != NULL; s = s->next) {
+        d->left += !ks_session_is_idle(s);
+        for (ks_stream *st = s->streams; st != NULL; st = st->next)
+            if (!st->app_eof && !st->connecting) {
+                st->src.readable = true; /* a look at the pair: what is there goes out, then FIN */
+                ks_stream_mark(st);
+                d->left += st->src.fd >= 0;
+            }
+    }
+    return d->left == 0 ? 0 : KS_EAGAIN;
+}
+
+int ks_engine_drain(int engine, int timeout_ms)
+{
+    ks_engine *e = engine_of(engine);
+    if (e == NULL)
+        return -ESRCH;
+    drain_note d = {.note = {.run = run_drain, .due_ms = ks_clock_ms() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms)}};
+    int answer = ks_engine_ask(e, &d.note);
+    return answer == -ETIMEDOUT ? d.left : answer;
+}
+
+void ks_forget_engines(void)
+{
+    /* Their memory is lost to this process: the fork copied it in the middle of something. */
+    for (int i = 0; i < ENGINES_MAX; i++)
+        atomic_store(&engines[i], NULL);
+    if (ks_front_init() == 0)
+        ks_front_forget();
+}
+
+/* ---- connections and listeners ---- */
+
+typedef struct {
+    ks_note note;
+    int udp_fd, engine_fd, app_fd, fill_bytes, app_sndbuf, backlog;
+    uint64_t inode;
+    const ks_profile *profile;
+} open_note;
+
+static int run_connect(ks_engine *e, ks_note *n)
+{
+    const open_note *o = (const open_note *)n;
+    return ks_port_connect(ks_engine_core(e), ks_engine_ports(e), o->udp_fd, o->profile, o->engine_fd, o->inode, o->app_fd,
+                           o->fill_bytes, o->app_sndbuf);
+}
+
+static int run_listen(ks_engine *e, ks_note *n)
+{
+    const open_note *o = (const open_note *)n;
+    return ks_port_listen(ks_engine_core(e), ks_engine_ports(e), o->udp_fd, o->profile, o->engine_fd, o->inode, o->backlog);
+}
+
+/* The pair, with A on the number app_fd; with `fill`, A is not writable, and the engine gets a duplicate of it. */
+static int make_front(open_note *o, int app_fd, bool fill)
+{
+    int app;
+    o->app_fd = -1;
+    int error = ks_front_pair(&app, &o->engine_fd);
+    if (error < 0)
+        return error;
+    o->inode = ks_front_inode(app);
+    if (fill) {
+        o->fill_bytes = ks_front_fill(app, &o->app_sndbuf);
+        o->app_fd = o->fill_bytes < 0 ? -1 : fcntl(app, F_DUPFD_CLOEXEC, 3);
+        error = o->fill_bytes < 0 ? o->fill_bytes : o->app_fd < 0 ? -errno : 0;
+        ks_front_own(o->app_fd);
+    }
+    if (error == 0)
+        error = ks_front_install(app, app_fd);
+    else
+        close(app);
+    if (error < 0) {
+        ks_front_close(o->engine_fd);
+        ks_front_close(o->app_fd);
+    }
+    return error;
+}
+
+static int open_front(int engine, int app_fd, int udp_fd, const ks_profile *profile, int backlog, ks_note_run *run)
+{
+    ks_engine *e = engine_of(engine);
+    int error = e == NULL ? -ESRCH : profile == NULL || !ks_profile_is_valid(profile) ? -EINVAL : ks_front_inode(app_fd) == 0 ? -ENOTSOCK : 0;
+    open_note o = {.note = {.run = run}, .udp_fd = udp_fd, .backlog = backlog, .profile = profile};
+    if (error == 0)
+        error = make_front(&o, app_fd, run == run_connect && profile->framing == KS_FRAMING_SMUX);
+    if (error < 0) {
+        close(udp_fd);
+        return error;
+    }
+    ks_front_own(udp_fd);
+    int answer = ks_engine_ask(e, &o.note);
+    if (answer == -ESHUTDOWN) {
+        ks_front_close(udp_fd);
+        ks_front_close(o.engine_fd);
+        ks_front_close(o.app_fd);
+    }
+    return answer;
+}
+
+int ks_connect(int engine, int app_fd, int udp_fd, const ks_profile *profile)
+{
+    return open_front(engine, app_fd, udp_fd, profile, 0, run_connect);
+}
+
+int ks_listen(int engine, int app_fd, int udp_fd, const ks_profile *profile, int backlog)
+{
+    return open_front(engine, app_fd, udp_fd, profile, backlog, run_listen);
+}
+
+/* ---- questions about one descriptor ---- */
+
+typedef struct {
+    ks_note note;
+    uint64_t inode;
+    int option;
+    int64_t value;
+    ks_info *info;
+} front_note;
+
+/* The stream of that inode, or its listening port. */
+static ks_stream *stream_of(ks_engine *e, uint64_t inode, ks_port **port)
+{
+    const ks_hash *table = &ks_engine_core(e)->by_inode;
+    ks_hnode *n = ks_hash_find(table, KS_FRONT_KEY(inode, true));
+    *port = n != NULL ? KS_OWNER(n, ks_port, by_inode) : NULL;
+    n = ks_hash_find(table, KS_FRONT_KEY(inode, false));
+    return n != NULL ? KS_OWNER(n, ks_stream, by_inode) : NULL;
+}
+
+/* Asks each engine; the one that has the descriptor answers. */
+static int ask_front(int app_fd, front_note *f, ks_note_run *run)
+{
+    f->inode = ks_front_inode(app_fd);
+    f->note.run = run;
+    if (f->inode == 0)
+        return -ENOTSOCK;
+    for (int i = 0; i < ENGINES_MAX; i++) {
+        ks_engine *e = engine_of(i);
+        int answer = e == NULL ? -ENOTSOCK : ks_engine_ask(e, &f->note);
+        if (answer != -ENOTSOCK && answer != -ESHUTDOWN)
+            return answer;
+    }
+    return -ENOTSOCK;
+}
+
+static int run_kind(ks_engine *e, ks_note *n)
+{
+    ks_port *port;
+    const ks_stream *st = stream_of(e, ((front_note *)n)->inode, &port);
+    return st != NULL ? 1 : port != NULL ? 2 : -ENOTSOCK;
+}
+
+int ks_is_kcp(int app_fd)
+{
+    front_note f = {0};
+    int answer = ask_front(app_fd, &f, run_kind);
+    return answer < 0 ? 0 : answer;
+}
+
+int ks_take_error(int app_fd)
+{
+    uint64_t inode = ks_front_inode(app_fd);
+    return inode == 0 || ks_front_init() < 0 ? 0 : ks_front_exhume(inode);
+}
+
+static int run_reset(ks_engine *e, ks_note *n)
+{
+    ks_port *port;
+    ks_stream *st = stream_of(e, ((front_note *)n)->inode, &port);
+    if (port != NULL)
+        ks_port_unlisten(port);
+    else if (st != NULL)
+        ks_stream_reset(st, 0);
+    return st != NULL || port != NULL ? 0 : -ENOTSOCK;
+}
+
+int ks_reset(int app_fd)
+{
+    front_note f = {0};
+    return ask_front(app_fd, &f, run_reset);
+}
+
+static int run_linger(ks_engine *e, ks_note *n)
+{
+    ks_port *port;
+    ks_stream *st = stream_of(e, ((front_note *)n)->inode, &port);
+    if (st == NULL)
+        return port != NULL ? 0 : -ENOTSOCK;
+    return ks_stream_is_flushed(st) ? 0 : KS_EAGAIN;
+}
+
+int ks_linger(int app_fd, int timeout_ms)
+{
+    front_note f = {.note = {.due_ms = ks_clock_ms() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms)}};
+    int answer = ask_front(app_fd, &f, run_linger);
+    return answer == -ENOTSOCK ? 0 : answer; /* it has ended, so nothing is left to wait for */
+}
+
+static int set_kcp_option(ks_session *s, int option, int64_t value)
+{
+    ks_kcp_config *c = &s->kcp.cfg;
+    switch (option) {
+    case KS_OPT_NODELAY:
+        c->nodelay = value != 0;
+        return 0;
+    case KS_OPT_INTERVAL:
+        c->interval = (uint32_t)(value < 10 ? 10 : value > 5000 ? 5000 : value);
+        return 0;
+    case KS_OPT_RESEND:
+        if (value < 0 || value > (int64_t)KS_KCP_RESEND_MAX)
+            return -EINVAL;
+        ks_kcp_set_resend(&s->kcp, (uint32_t)value);
+        return 0;
+    case KS_OPT_NC:
+        c->nc = value != 0;
+        return 0;
+    case KS_OPT_SNDWND:
+    case KS_OPT_RCVWND:
+        if (value < 1 || value > (int64_t)KS_KCP_WND_MAX)
+            return -EINVAL;
+        ks_kcp_set_windows(&s->kcp, option == KS_OPT_SNDWND ? (uint32_t)value : c->snd_wnd,
+                           option == KS_OPT_RCVWND ? (uint32_t)value : c->rcv_wnd);
+        return 0;
+    case KS_OPT_ACK_NODELAY:
+        c->ack_nodelay = value != 0;
+        return 0;
+    case KS_OPT_WRITE_DELAY:
+        c->write_delay = value != 0;
+        return 0;
+    case KS_OPT_KEEPALIVE:
+        if (value < 0 || value > INT32_MAX)
+            return -EINVAL;
+        s->keepalive_ms = (uint32_t)value;
+        return 0;
+    default:
+        return -ENOPROTOOPT;
+    }
+}
+
+static int run_set_option(ks_engine *e, ks_note *n)
+{
+    const front_note *f = (const front_note *)n;
+    ks_port *port;
+    ks_stream *st = stream_of(e, f->inode, &port);
+    if (st == NULL)
+        return port != NULL ? -ENOPROTOOPT : -ENOTSOCK;
+    int value = f->value > INT32_MAX ? INT32_MAX : f->value < 0 ? -1 : (int)f->value;
+    if (f->option == KS_OPT_LINGER) {
+        st->linger_s = value;
+        return 0;
+    }
+    if (f->option == KS_OPT_RCVBUF)
+        return setsockopt(st->src.fd, SOL_SOCKET, SO_SNDBUF, &value, sizeof value) < 0 ? -errno : 0;
+    ks_session_mark(st->session);
+    return set_kcp_option(st->session, f->option, f->value);
+}
+
+int ks_set_option(int app_fd, int option, int64_t value)
+{
+    front_note f = {.option = option, .value = value};
+    return ask_front(app_fd, &f, run_set_option);
+}
+
+static void fill_info(const ks_session *s, ks_info *i)
+{
+    ks_profile_kcp_info(&s->kcp, i);
+    i->bytes_sent = s->bytes_sent;
+    i->bytes_received = s->bytes_received;
+    i->streams = s->by_sid.count;
+    i->role = 1;
+    ks_port_names(s, &i->names);
+}
+
+static int run_info(ks_engine *e, ks_note *n)
+{
+    front_note *f = (front_note *)n;
+    ks_port *port;
+    const ks_stream *st = stream_of(e, f->inode, &port);
+    if (st != NULL)
+        fill_info(st->session, f->info);
+    else if (port != NULL)
+        ks_port_listener_info(port, f->info);
+    return st != NULL || port != NULL ? 0 : -ENOTSOCK;
+}
+
+int ks_get_info(int app_fd, ks_info *info)
+{
+    front_note f = {.info = info};
+    if (info == NULL)
+        return -EFAULT;
+    memset(info, 0, sizeof *info);
+    return ask_front(app_fd, &f, run_info);
+}
+
+/* ---- statistics ---- */
+
+typedef struct {
+    ks_note note;
+    ks_stats *stats;
+} stats_note;
+
+static int run_stats(ks_engine *e, ks_note *n)
+{
+    ks_stats *to = ((stats_note *)n)->stats;
+    const ks_core *core = ks_engine_core(e);
+    ks_counters c = core->count;
+    for (const ks_session *s = core->sessions; s != NULL; s = s->next)
+        ks_session_add_counts(s, &c);
+#define ADD(name) to->name += c.name
+    ADD(bytes_sent), ADD(bytes_received), ADD(max_conn), ADD(active_opens), ADD(passive_opens), ADD(curr_estab), ADD(in_errs);
+    ADD(in_csum_errors), ADD(kcp_in_errors), ADD(in_pkts), ADD(out_pkts), ADD(in_segs), ADD(out_segs), ADD(in_bytes);
+    ADD(out_bytes), ADD(retrans_segs), ADD(fast_retrans_segs), ADD(early_retrans_segs), ADD(lost_segs), ADD(repeat_segs);
+    ADD(smux_errors), ADD(udp_send_drops), ADD(udp_recv_drops), ADD(resets_sent), ADD(resets_received), ADD(backlog_drops);
+#undef ADD
+    to->sessions += core->session_count;
+    to->streams += core->stream_count;
+    return 0;
+}
+
+int ks_get_stats(ks_stats *stats)
+{
+    if (stats == NULL)
+        return -EFAULT;
+    memset(stats, 0, sizeof *stats);
+    for (int i = 0; i < ENGINES_MAX; i++) {
+        ks_engine *e = engine_of(i);
+        stats_note s = {.note = {.run = run_stats}, .stats = stats};
+        if (e != NULL)
+            (void)ks_engine_ask(e, &s.note); /* a stopped engine has nothing to add */
+    }
+    stats->memory_bytes = ks_mem_used();
+    return 0;
+}
+
+/* ---- plain descriptors ---- */
+
+int ks_udp_park(int udp_fd)
+{
+    return ks_udp_connect_self(udp_fd);
+}
+
+int ks_udp_unpark(int udp_fd)
+{
+    return ks_udp_disconnect(udp_fd);
+}
+
+int ks_poll(int fd, int events, int timeout_ms)
+{
+    struct pollfd p = {.fd = fd, .events = (short)events};
+    return poll(&p, 1, timeout_ms) < 0 ? -errno : p.revents;
+}

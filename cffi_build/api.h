@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* What the compiler sees of the interface to Python: api.cdef again, with the constants' values. Who changes one changes
+ * the other (the build fails where they differ). The structs are also the data plane's own way of passing settings. */
+#ifndef KS_API_H
+#define KS_API_H
+
+#include <stdint.h>
+
+#include "types.h"
+
+enum { KS_UDP_AUTO, KS_UDP_PLAIN, KS_UDP_MMSG, KS_UDP_GSO };
+
+enum {
+    KS_OPT_NODELAY = 1,
+    KS_OPT_INTERVAL,
+    KS_OPT_RESEND,
+    KS_OPT_NC,
+    KS_OPT_SNDWND,
+    KS_OPT_RCVWND,
+    KS_OPT_ACK_NODELAY,
+    KS_OPT_WRITE_DELAY,
+    KS_OPT_LINGER,         /* value: -1 off, else seconds; 0 makes the last close a reset */
+    KS_OPT_KEEPALIVE,      /* value in ms, 0 off */
+    KS_OPT_RCVBUF,         /* bytes buffered towards A */
+};
+
+/* engines */
+int ks_engine_open(int udp_mode);          /* -> engine number */
+int ks_engine_run(int engine);             /* the loop; returns 0 after ks_engine_stop */
+int ks_engine_stop(int engine);
+int ks_engine_drain(int engine, int timeout_ms); /* as if every app had closed; -> sessions still busy */
+void ks_forget_engines(void);              /* in a forked child: close what the parent's engines own here */
+
+/* connections and listeners: these take over udp_fd (closed also on failure) and replace what app_fd names */
+int ks_connect(int engine, int app_fd, int udp_fd, const ks_profile *profile);
+int ks_listen(int engine, int app_fd, int udp_fd, const ks_profile *profile, int backlog);
+
+int ks_is_kcp(int app_fd);                 /* 0 no; 1 connection; 2 listener */
+int ks_take_error(int app_fd);             /* the errno that ended it, once; 0 none */
+int ks_reset(int app_fd);                  /* abandon now: a connect in progress, or SO_LINGER (1, 0) */
+int ks_linger(int app_fd, int timeout_ms); /* wait until all that was written is acknowledged; -ETIMEDOUT */
+int ks_set_option(int app_fd, int option, int64_t value);
+int ks_get_info(int app_fd, ks_info *info);
+int ks_get_stats(ks_stats *stats);         /* summed over engines */
+
+/* plain UDP descriptors, before they are handed over */
+int ks_udp_park(int udp_fd);               /* connect it to itself: strangers are refused by ICMP */
+int ks_udp_unpark(int udp_fd);
+int ks_poll(int fd, int events, int timeout_ms); /* one poll(2); -EINTR possible; -> revents */
+
+/* the ARQ alone, for tests */
+#include "arq.h"
+
+#endif

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "front.h"
+
+#define EVENTS_MAX 128
+/* Rereads of a note that waits (linger, drain): its condition may come true without a packet for this engine. */
+#define NOTE_POLL_MS 20u
+
+struct ks_engine {
+    ks_core core;
+    ks_ports ports;
+    ks_source wake;        /* a pipe's reading end */
+    int wake_fd;           /* its writing end */
+    ks_note *waiting;      /* asked, not answered yet: the thread's own list */
+
+    pthread_mutex_t lock;
+    pthread_cond_t answered;
+    ks_note *notes;        /* guarded by lock, as are the next two */
+    bool stopped;
+    bool halt;
+};
+
+uint64_t ks_clock_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+ks_core *ks_engine_core(ks_engine *e)
+{
+    return &e->core;
+}
+
+ks_ports *ks_engine_ports(ks_engine *e)
+{
+    return &e->ports;
+}
+
+static int make_wake(ks_engine *e)
+{
+    int fds[2];
+    if (pipe(fds) < 0)
+        return -errno;
+    e->wake.fd = fds[0];
+    e->wake.kind = KS_SOURCE_WAKE;
+    e->wake_fd = fds[1];
+    ks_front_own(fds[0]);
+    ks_front_own(fds[1]);
+    for (int i = 0; i < 2; i++)
+        if (fcntl(fds[i], F_SETFL, O_NONBLOCK) < 0 || fcntl(fds[i], F_SETFD, FD_CLOEXEC) < 0)
+            return -errno;
+    return ks_poller_add(&e->core.poller, &e->wake);
+}
+
+ks_engine *ks_engine_new(ks_udp_way way, int *error)
+{
+    ks_engine *e = ks_alloc(sizeof *e);
+    if (e == NULL) {
+        *error = -ENOMEM;
+        return NULL;
+    }
+    e->wake.fd = e->wake_fd = -1;
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_cond_init(&e->answered, NULL);
+    ks_seg_pools_init(&e->core.pools);
+    ks_batch_init(&e->core.batch, &e->core.count, ks_port_refused);
+    e->core.way = way;
+    e->core.now_ms = ks_clock_ms();
+    *error = ks_udp_rx_init(&e->core.rx) == KS_OK ? 0 : -ENOMEM;
+    if (*error == 0)
+        *error = ks_poller_init(&e->core.poller);
+    if (*error == 0 && (*error = make_wake(e)) < 0)
+        ks_poller_free(&e->core.poller);
+    if (*error < 0) {
+        ks_front_close(e->wake.fd);
+        ks_front_close(e->wake_fd);
+        ks_udp_rx_free(&e->core.rx);
+        ks_free(e);
+        return NULL;
+    }
+    return e;
+}
+
+static void dig(ks_core *core)
+{
+    while (core->graves != NULL) {
+        ks_grave *g = core->graves;
+        core->graves = g->next;
+        ks_free(g->block);
+    }
+}
+
+static void close_all(ks_engine *e)
+{
+    while (e->ports.all != NULL) {
+        ks_port *p = e->ports.all;
+        ks_port_unlisten(p); /* may already delete it */
+        ks_port_del(p);
+    }
+    e->core.dirty = NULL;
+    dig(&e->core);
+}
+
+void ks_engine_del(ks_engine *e)
+{
+    close_all(e);
+    ks_poller_free(&e->core.poller);
+    ks_front_close(e->wake.fd);
+    ks_front_close(e->wake_fd);
+    ks_timers_free(&e->core.timers);
+    ks_seg_pools_free(&e->core.pools);
+    ks_udp_rx_free(&e->core.rx);
+    pthread_cond_destroy(&e->answered);
+    pthread_mutex_destroy(&e->lock);
+    ks_free(e);
+}
+
+static void ring(ks_engine *e)
+{
+    ssize_t n;
+    do
+        n = write(e->wake_fd, "", 1);
+    while (n < 0 && errno == EINTR); /* a full pipe rings as well */
+}
+
+void ks_engine_halt(ks_engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    e->halt = true;
+    pthread_mutex_unlock(&e->lock);
+    ring(e);
+}
+
+int ks_engine_ask(ks_engine *e, ks_note *note)
+{
+    pthread_mutex_lock(&e->lock);
+    if (e->stopped) {
+        pthread_mutex_unlock(&e->lock);
+        return -ESHUTDOWN;
+    }
+    note->answered = false;
+    note->next = e->notes;
+    e->notes = note;
+    bool first = note->next == NULL;
+    pthread_mutex_unlock(&e->lock);
+    if (first)
+        ring(e);
+    pthread_mutex_lock(&e->lock);
+    while (!note->answered)
+        pthread_cond_wait(&e->answered, &e->lock);
+    pthread_mutex_unlock(&e->lock);
+    return note->answer;
+}
+
+/* Asks the notes that wait, the new ones included, in the order of their arrival. */
+static void read_notes(ks_engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    ks_note *fresh = e->notes;
+    e->notes = NULL;
+    pthread_mutex_unlock(&e->lock);
+    ks_note *ordered = NULL;
+    for (ks_note *next; fresh != NULL; fresh = next) {
+        next = fresh->next;
+        fresh->next = ordered;
+        ordered = fresh;
+    }
+    ks_note **tail = &e->waiting;
+    while (*tail != NULL)
+        tail = &(*tail)->next;
+    *tail = ordered;
+
+    bool any = false;
+    for (ks_note **at = &e->waiting; *at != NULL;) {
+        ks_note *n = *at;
+        int answer = n->run(e, n);
+        if (answer == KS_EAGAIN && e->core.now_ms < n->due_ms) {
+            at = &n->next;
+            continue;
+        }
+        *at = n->next;
+        pthread_mutex_lock(&e->lock);
+        n->answer = answer == KS_EAGAIN ? -ETIMEDOUT : answer;
+        n->answered = any = true;
+        pthread_mutex_unlock(&e->lock); /* n may be gone from here on */
+    }
+    if (any)
+        pthread_cond_broadcast(&e->answered);
+}
+
+static void on_event(ks_source *src)
+{
+    char waste[64];
+    if (src->fd < 0)
+        return; /* closed earlier in this turn */
+    switch (src->kind) {
+    case KS_SOURCE_WAKE:
+        while (read(src->fd, waste, sizeof waste) > 0)
+            ;
+        src->readable = false;
+        break;
+    case KS_SOURCE_PORT:
+        if (src->readable)
+            ks_port_receive(KS_OWNER(src, ks_port, src));
+        break;
+    case KS_SOURCE_LISTENER:
+        ks_port_front_event(KS_OWNER(src, ks_port, front));
+        break;
+    case KS_SOURCE_STREAM:
+        ks_stream_mark(KS_OWNER(src, ks_stream, src));
+        break;
+    }
+}
+
+static int sleep_ms(const ks_engine *e)
+{
+    const ks_core *core = &e->core;
+    if (core->dirty != NULL || e->ports.more_head != NULL)
+        return 0;
+    uint64_t due = ks_timers_next(&core->timers), now = ks_clock_ms();
+    if (e->waiting != NULL && now + NOTE_POLL_MS < due)
+        due = now + NOTE_POLL_MS;
+    if (due == KS_NEVER)
+        return -1;
+    return due <= now ? 0 : due - now > 60000 ? 60000 : (int)(due - now);
+}
+
+/* Sessions that were marked again and then ended leave the list before their memory goes. */
+static void forget_ended(ks_core *core)
+{
+    for (ks_session **at = &core->dirty; *at != NULL;)
+        if ((*at)->state == KS_SESSION_ENDED)
+            *at = (*at)->dirty_next;
+        else
+            at = &(*at)->dirty_next;
+}
+
+static void turn(ks_engine *e)
+{
+    ks_core *core = &e->core;
+    ks_source *changed[EVENTS_MAX];
+    int n = ks_poller_wait(&core->poller, sleep_ms(e), changed, EVENTS_MAX);
+    core->now_ms = ks_clock_ms();
+    for (int i = 0; i < n; i++)
+        on_event(changed[i]);
+    ks_ports_receive_more(&e->ports);
+    read_notes(e);
+    for (ks_timer *t; (t = ks_timers_pop(&core->timers, core->now_ms)) != NULL;)
+        ks_session_mark(KS_OWNER(t, ks_session, timer));
+    ks_session *dirty = core->dirty;
+    core->dirty = NULL;
+    for (ks_session *next; dirty != NULL; dirty = next) {
+        next = dirty->dirty_next;
+        dirty->dirty = false;
+        ks_session_turn(dirty);
+    }
+    ks_batch_send(&core->batch);
+    forget_ended(core);
+    dig(core);
+}
+
+void ks_engine_loop(ks_engine *e)
+{
+    /* Signals are for the application's threads. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (bool halt = false; !halt;) {
+        turn(e);
+        pthread_mutex_lock(&e->lock);
+        halt = e->halt;
+        if (halt)
+            e->stopped = true;
+        pthread_mutex_unlock(&e->lock);
+    }
+    for (ks_note *n = e->waiting; n != NULL; n = n->next)
+        n->due_ms = 0;
+    read_notes(e); /* whoever still waits gets an answer */
+    close_all(e);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}

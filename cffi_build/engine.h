@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* The engine: one thread's loop over descriptors, packets, timers and notes.
+ *
+ * Any thread may call the functions below except ks_engine_loop, which makes its caller the engine's thread. They leave a
+ * note and wait for the answer; `lock` guards the list of notes, the flag `stopped` and the answers, and is never held
+ * while anything else is locked. Everything else in an engine belongs to its thread. */
+#ifndef KS_ENGINE_H
+#define KS_ENGINE_H
+
+#include <pthread.h>
+
+#include "listener.h"
+
+typedef struct ks_engine ks_engine;
+
+/* A question to the engine; it lives on the asker's stack until it is answered. */
+typedef struct ks_note ks_note;
+/* Runs in the engine's thread. -> the answer, or KS_EAGAIN: asked again each turn until `due_ms`, then -ETIMEDOUT. */
+typedef int ks_note_run(ks_engine *engine, ks_note *note);
+
+struct ks_note {
+    ks_note *next;
+    ks_note_run *run;
+    uint64_t due_ms;  /* by ks_clock_ms */
+    int answer;
+    bool answered;
+};
+
+ks_engine *ks_engine_new(ks_udp_way way, int *error);
+/* After ks_engine_loop has returned, or if it never ran. */
+void ks_engine_del(ks_engine *engine);
+void ks_engine_loop(ks_engine *engine);
+/* Makes the loop return; sessions end without a farewell. */
+void ks_engine_halt(ks_engine *engine);
+/* -> the note's answer, -ESHUTDOWN when the engine has stopped. */
+int ks_engine_ask(ks_engine *engine, ks_note *note);
+
+ks_core *ks_engine_core(ks_engine *engine);
+ks_ports *ks_engine_ports(ks_engine *engine);
+/* Monotonic. */
+uint64_t ks_clock_ms(void);
+
+#endif

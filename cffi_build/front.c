@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+#include "front.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#if !defined(MAP_ANONYMOUS) && defined(MAP_ANON)
+#define MAP_ANONYMOUS MAP_ANON
+#endif
+
+/* ---- obituaries: inode << 32 | round << 16 | errno, in sets of 8; a full set loses its oldest ---- */
+
+#define SETS 8192u /* 65,536 deaths that nobody has asked about yet, in 512 KiB that are touched only when used */
+#define WAYS 8u
+
+static _Atomic uint64_t *obituaries;
+static atomic_uint rounds;
+
+/* ---- owned descriptors: one bit each ---- */
+
+static _Atomic uint32_t *owned;
+static uint32_t owned_words;
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int init_result;
+
+static void *map(size_t bytes, int sharing)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static void init(void)
+{
+    struct rlimit lim;
+    rlim_t descriptors = getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_max != RLIM_INFINITY ? lim.rlim_max : 1u << 20;
+    if (descriptors > 1u << 24)
+        descriptors = 1u << 24;
+    owned_words = (uint32_t)((descriptors + 31) / 32);
+    owned = map(owned_words * sizeof *owned, MAP_PRIVATE);
+    obituaries = map(SETS * WAYS * sizeof *obituaries, MAP_SHARED);
+    init_result = owned == NULL || obituaries == NULL ? -ENOMEM : 0;
+}
+
+int ks_front_init(void)
+{
+    pthread_once(&once, init);
+    return init_result;
+}
+
+void ks_front_own(int fd)
+{
+    if (fd >= 0 && (uint32_t)fd / 32 < owned_words)
+        atomic_fetch_or(&owned[fd / 32], 1u << (fd % 32));
+}
+
+void ks_front_disown(int fd)
+{
+    if (fd >= 0 && (uint32_t)fd / 32 < owned_words)
+        atomic_fetch_and(&owned[fd / 32], ~(1u << (fd % 32)));
+}
+
+void ks_front_close(int fd)
+{
+    if (fd < 0)
+        return;
+    ks_front_disown(fd);
+    close(fd);
+}
+
+void ks_front_forget(void)
+{
+    for (uint32_t w = 0; w < owned_words; w++) {
+        uint32_t bits = atomic_exchange(&owned[w], 0);
+        for (int b = 0; bits != 0; b++, bits >>= 1)
+            if ((bits & 1) != 0)
+                close((int)(w * 32) + b);
+    }
+}
+
+int ks_front_pair(int *app, int *engine)
+{
+    int fds[2];
+#if defined(SOCK_CLOEXEC) && !defined(KS_PLAIN)
+    int result = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
+#else
+    int result = socketpair(AF_UNIX, SOCK_STREAM, 0, fds);
+    if (result == 0 && (fcntl(fds[0], F_SETFD, FD_CLOEXEC) < 0 || fcntl(fds[1], F_SETFD, FD_CLOEXEC) < 0))
+        result = -1;
+#endif
+    if (result < 0)
+        return -errno;
+    if (fcntl(fds[1], F_SETFL, O_RDWR | O_NONBLOCK) < 0) {
+        result = -errno;
+        close(fds[0]);
+        close(fds[1]);
+        return result;
+    }
+    ks_front_own(fds[1]);
+    *app = fds[0];
+    *engine = fds[1];
+    return 0;
+}
+
+int ks_front_fill(int app, int *sndbuf)
+{
+    static const char zeros[4096];
+    socklen_t len = sizeof *sndbuf;
+    int smallest = 1, total = 0;
+    if (getsockopt(app, SOL_SOCKET, SO_SNDBUF, sndbuf, &len) < 0)
+        return -errno;
+#ifdef __linux__
+    *sndbuf /= 2; /* Linux doubles what is set, and reports the double (socket(7)) */
+#endif
+    if (setsockopt(app, SOL_SOCKET, SO_SNDBUF, &smallest, sizeof smallest) < 0)
+        return -errno;
+    for (size_t piece = sizeof zeros; piece > 0;) {
+        ssize_t n = send(app, zeros, piece, MSG_DONTWAIT);
+        if (n > 0)
+            total += (int)n;
+        else if (errno == EAGAIN || errno == EWOULDBLOCK)
+            piece /= 2; /* to the last byte: not even a short send may slip in before the connection stands */
+        else if (errno != EINTR)
+            return -errno;
+    }
+    return total;
+}
+
+int ks_front_install(int app, int app_fd)
+{
+    int fl = fcntl(app_fd, F_GETFL), result = 0;
+    if (fl < 0 || fcntl(app, F_SETFL, fl & O_NONBLOCK) < 0)
+        result = -errno;
+#if defined(__linux__) && !defined(KS_PLAIN)
+    else if (dup3(app, app_fd, O_CLOEXEC) < 0)
+        result = -errno;
+#else
+    else if (dup2(app, app_fd) < 0 || fcntl(app_fd, F_SETFD, FD_CLOEXEC) < 0)
+        result = -errno;
+#endif
+    close(app);
+    return result;
+}
+
+uint64_t ks_front_inode(int fd)
+{
+    struct stat st;
+    return fd < 0 || fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode) ? 0 : (uint64_t)st.st_ino;
+}
+
+static _Atomic uint64_t *set_of(uint64_t inode)
+{
+    return &obituaries[(inode * 0x9e3779b97f4a7c15u >> 40) % SETS * WAYS];
+}
+
+void ks_front_bury(uint64_t inode, int error)
+{
+    _Atomic uint64_t *set = set_of(inode);
+    uint64_t round = atomic_fetch_add(&rounds, 1) & 0xffff;
+    uint64_t entry = inode << 32 | round << 16 | (uint64_t)(error & 0xffff);
+    uint32_t oldest = 0, age = 0;
+    for (uint32_t i = 0; i < WAYS; i++) {
+        uint64_t seen = atomic_load(&set[i]);
+        if (seen == 0 || seen >> 32 == (inode & 0xffffffff)) {
+            oldest = i;
+            break;
+        }
+        uint32_t a = (uint32_t)(round - (seen >> 16 & 0xffff)) & 0xffff;
+        if (a >= age) {
+            age = a;
+            oldest = i;
+        }
+    }
+    atomic_store(&set[oldest], entry);
+}
+
+int ks_front_exhume(uint64_t inode)
+{
+    _Atomic uint64_t *set = set_of(inode);
+    for (uint32_t i = 0; i < WAYS; i++) {
+        uint64_t seen = atomic_load(&set[i]);
+        if (seen != 0 && seen >> 32 == (inode & 0xffffffff) && atomic_compare_exchange_strong(&set[i], &seen, 0))
+            return (int)(seen & 0xffff);
+    }
+    return 0;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* The front of a socket: pairs of kernel descriptors, and what must be known of them in every process that holds one.
+ *
+ * - An application's end (A) is named by its inode, which all duplicates share, also in a forked child.
+ * - The obituary table tells why a connection ended. It is shared with forked children; an entry is taken once.
+ * - The owned set lists the descriptors that engines hold in this process, so that a forked child, which must not keep
+ *   them open and can't trust the engine's memory (it was copied in the middle of something), closes them all.
+ * All functions may be called by any thread. */
+#ifndef KS_FRONT_H
+#define KS_FRONT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Once per process, before anything else. 0 or -errno. */
+int ks_front_init(void);
+
+/* A connected AF_UNIX stream pair, close-on-exec; the engine's end is non-blocking and owned. 0 or -errno. */
+int ks_front_pair(int *app, int *engine);
+/* Fills A's send buffer with zeros until it is not writable. -> bytes, or -errno. Undone by restoring `*sndbuf` on A and reading. */
+int ks_front_fill(int app, int *sndbuf);
+/* Moves `app` onto the number app_fd, keeping that number's O_NONBLOCK. 0 or -errno; app is closed either way. */
+int ks_front_install(int app, int app_fd);
+
+/* The inode, or 0 when fd is no socket. */
+uint64_t ks_front_inode(int fd);
+void ks_front_bury(uint64_t inode, int error);
+/* The errno that was buried, once; 0 none. */
+int ks_front_exhume(uint64_t inode);
+
+void ks_front_own(int fd);
+/* close(), and no longer owned. */
+void ks_front_close(int fd);
+/* Owned no more, but left open: it is somebody else's now. */
+void ks_front_disown(int fd);
+/* In a forked child: closes all that the parent's engines own. */
+void ks_front_forget(void);
+
+#endif

@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: MIT */
+#include "listener.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "front.h"
+
+#define RECEIVE_ROUNDS 4     /* batches from one socket before the others get their turn */
+#define EMBRYOS_MAX 1024u    /* sessions that a packet made and no stream has followed: a flood stops here */
+#define WAITING_MAX 65536u
+#define FRONT_SNDBUF 16384   /* a dozen connections stand in the pair, the others here */
+
+static ks_port *port_of(ks_session_owner *owner)
+{
+    return KS_OWNER(owner, ks_port, owner);
+}
+
+/* ---- the waiting connections ---- */
+
+static void set_name(const ks_addr *a, uint8_t addr[16], uint32_t *scope, uint32_t *flowinfo)
+{
+    if (a->sa.sa_family == AF_INET6) {
+        memcpy(addr, &a->in6.sin6_addr, 16);
+        *scope = a->in6.sin6_scope_id;
+        *flowinfo = ntohl(a->in6.sin6_flowinfo);
+    } else
+        memcpy(addr, &a->in4.sin_addr, 4);
+}
+
+void ks_port_names(const ks_session *s, ks_accept_msg *m)
+{
+    const ks_port *p = port_of(s->owner);
+    memset(m, 0, sizeof *m);
+    m->family = s->peer.sa.sa_family;
+    m->peer_port = ntohs(s->peer.sa.sa_family == AF_INET6 ? s->peer.in6.sin6_port : s->peer.in4.sin_port);
+    m->local_port = p->local_port;
+    set_name(&s->peer, m->peer_addr, &m->peer_scope, &m->peer_flowinfo);
+    set_name(s->local.sa.sa_family != 0 ? &s->local : &p->local, m->local_addr, &m->local_scope, &m->local_flowinfo);
+}
+
+void ks_port_listener_info(const ks_port *p, ks_info *i)
+{
+    i->role = 2;
+    i->names.family = p->local.sa.sa_family;
+    i->names.local_port = p->local_port;
+    set_name(&p->local, i->names.local_addr, &i->names.local_scope, &i->names.local_flowinfo);
+}
+
+/* -> 1 handed over, 0 the pair is full, -1 it never will be. */
+static int hand_over(ks_port *p, ks_stream *st)
+{
+    union {
+        struct cmsghdr align;
+        uint8_t bytes[CMSG_SPACE(sizeof(int))];
+    } ctl;
+    ks_accept_msg names;
+    ks_port_names(st->session, &names);
+    struct iovec iov = {&names, sizeof names};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &ctl, .msg_controllen = sizeof ctl};
+    memset(&ctl, 0, sizeof ctl);
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &st->app_fd, sizeof(int));
+    ssize_t n = sendmsg(p->front.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n == (ssize_t)sizeof names)
+        return 1;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS)) {
+        p->front.writable = errno == EINTR;
+        return 0;
+    }
+    return -1;
+}
+
+static void pump(ks_port *p)
+{
+    while (p->waiting > 0 && p->front.writable) {
+        ks_stream *st = p->wait_head;
+        int result = hand_over(p, st);
+        if (result == 0)
+            continue; /* writable says whether to go on */
+        p->wait_head = st->wait_next;
+        if (p->wait_head == NULL)
+            p->wait_tail = NULL;
+        p->waiting--;
+        ks_front_close(st->app_fd);
+        st->app_fd = -1;
+        if (result < 0) {
+            p->core->count.backlog_drops++;
+            ks_stream_reset(st, 0);
+        }
+    }
+}
+
+static void hatch(ks_port *p, ks_session *s)
+{
+    p->embryos -= s->embryo;
+    s->embryo = false;
+}
+
+static bool offer(ks_session_owner *owner, ks_stream *st)
+{
+    ks_port *p = port_of(owner);
+    hatch(p, st->session);
+    if (p->front.fd < 0 || p->waiting >= WAITING_MAX)
+        return false;
+    st->wait_next = NULL;
+    if (p->wait_tail != NULL)
+        p->wait_tail->wait_next = st;
+    else
+        p->wait_head = st;
+    p->wait_tail = st;
+    p->waiting++;
+    pump(p);
+    return true;
+}
+
+static void withdraw(ks_session_owner *owner, ks_stream *st)
+{
+    ks_port *p = port_of(owner);
+    ks_stream *before = NULL, *at = p->wait_head;
+    while (at != NULL && at != st) {
+        before = at;
+        at = at->wait_next;
+    }
+    if (at == NULL)
+        return;
+    if (before != NULL)
+        before->wait_next = st->wait_next;
+    else
+        p->wait_head = st->wait_next;
+    if (p->wait_tail == st)
+        p->wait_tail = before;
+    p->waiting--;
+}
+
+/* ---- sessions ---- */
+
+static uint64_t peer_key(const ks_addr *peer, uint32_t conv)
+{
+    return ks_addr_hash(peer) ^ ks_mix(conv);
+}
+
+static ks_session *find(const ks_port *p, const ks_addr *from, uint32_t conv)
+{
+    for (ks_hnode *n = ks_hash_find(&p->by_peer, peer_key(from, conv)); n != NULL; n = ks_hash_next(n)) {
+        ks_session *s = KS_OWNER(n, ks_session, by_peer);
+        if (s->kcp.cfg.conv == conv && ks_addr_equal(&s->peer, from))
+            return s;
+    }
+    return NULL;
+}
+
+static ks_session *session_add(ks_port *p, uint32_t conv, const ks_addr *peer, const ks_addr *local, bool opener)
+{
+    ks_session *s = ks_session_new(p->core, &p->owner, conv, peer, local, opener);
+    if (s == NULL)
+        return NULL;
+    p->sessions++;
+    s->embryo = !opener && s->smux;
+    p->embryos += s->embryo;
+    s->in_table = ks_hash_insert(&p->by_peer, &s->by_peer, peer_key(peer, conv)) == KS_OK;
+    if (!s->in_table) {
+        ks_session_fail(s, ENOMEM);
+        return NULL;
+    }
+    return s;
+}
+
+static void ended(ks_session_owner *owner, ks_session *s)
+{
+    ks_port *p = port_of(owner);
+    if (s->in_table)
+        ks_hash_remove(&p->by_peer, &s->by_peer);
+    hatch(p, s);
+    if (--p->sessions == 0 && p->front.fd < 0)
+        ks_port_del(p);
+}
+
+/* A packet may begin a session if it is what an opener sends first: data from the first window, nothing received yet. */
+static bool begins_session(const ks_port *p, const uint8_t *packet, size_t size)
+{
+    uint32_t len = ks_load32(packet + 20);
+    if (packet[4] != 81 || len > size - KS_KCP_HEAD || ks_load32(packet + 16) != 0 ||
+        ks_load32(packet + 12) >= (uint32_t)p->owner.profile.rcvwnd_pkts)
+        return false;
+    const uint8_t *data = packet + KS_KCP_HEAD;
+    bool first = ks_load32(packet + 12) == 0;
+    if (p->owner.profile.framing == KS_FRAMING_SMUX && first && len >= KS_SMUX_HEAD)
+        return data[0] == p->owner.profile.smux_version && (data[1] == KS_SMUX_SYN || data[1] == KS_SMUX_NOP);
+    return true;
+}
+
+static void refuse(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size)
+{
+    uint8_t answer[32];
+    if (p->owner.profile.framing != KS_FRAMING_SMUX)
+        return;
+    size_t n = ks_session_refusal_untrusted(packet, size, (uint8_t)p->owner.profile.smux_version, answer);
+    if (n == 0)
+        return;
+    struct iovec iov = {answer, n};
+    p->core->count.resets_sent++;
+    ks_batch_put(&p->core->batch, &p->owner.udp, from, local, &iov, 1, n);
+    ks_batch_send(&p->core->batch); /* from and local are the receive buffer's */
+}
+
+void ks_port_input_untrusted(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size)
+{
+    if (size < KS_KCP_HEAD) {
+        p->core->count.in_errs++;
+        return;
+    }
+    uint32_t conv = ks_load32(packet);
+    ks_session *s = find(p, from, conv);
+    if (s == NULL) {
+        p->core->count.in_errs += p->owner.udp.connected; /* a connected socket has one session, ours */
+        if (p->owner.udp.connected)
+            return;
+        if (p->front.fd < 0 || !begins_session(p, packet, size)) {
+            p->core->count.in_errs++;
+            refuse(p, from, local, packet, size);
+            return;
+        }
+        if (p->waiting > p->backlog || p->embryos >= EMBRYOS_MAX) {
+            p->core->count.backlog_drops++; /* the peer's retransmission tries again, as with TCP */
+            return;
+        }
+        ks_addr none;
+        memset(&none, 0, sizeof none);
+        s = session_add(p, conv, from, local != NULL ? local : &none, false);
+        if (s == NULL)
+            return;
+        if (!s->smux) {
+            ks_session_accept_raw(s);
+            if (s->state == KS_SESSION_ENDED)
+                return;
+        }
+    }
+    ks_session_input_untrusted(s, packet, size);
+}
+
+/* ---- ports ---- */
+
+static ks_port *port_new(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile *profile, int *error)
+{
+    ks_port *p = ks_alloc(sizeof *p);
+    if (p == NULL) {
+        *error = -ENOMEM;
+        ks_front_close(udp_fd);
+        return NULL;
+    }
+    p->core = core;
+    p->ports = ports;
+    p->owner.profile = *profile;
+    p->owner.offer = offer;
+    p->owner.withdraw = withdraw;
+    p->owner.ended = ended;
+    p->front.fd = -1;
+    p->front.kind = KS_SOURCE_LISTENER;
+    p->src.fd = udp_fd;
+    p->src.kind = KS_SOURCE_PORT;
+    *error = ks_udp_init(&p->owner.udp, udp_fd, core->way, profile->sockbuf_bytes, profile->dscp);
+    socklen_t len = sizeof p->local;
+    if (*error == 0 && getsockname(udp_fd, &p->local.sa, &len) < 0)
+        *error = -errno;
+    if (*error == 0)
+        *error = ks_poller_add(&core->poller, &p->src);
+    if (*error < 0) {
+        ks_front_close(udp_fd);
+        ks_free(p);
+        return NULL;
+    }
+    p->local_port = ntohs(p->local.sa.sa_family == AF_INET6 ? p->local.in6.sin6_port : p->local.in4.sin_port);
+    p->next = ports->all;
+    if (p->next != NULL)
+        p->next->prev = p;
+    ports->all = p;
+    return p;
+}
+
+static void more_append(ks_port *p)
+{
+    ks_ports *ports = p->ports;
+    if (p->on_more)
+        return;
+    p->on_more = true;
+    p->more_next = NULL;
+    p->more_prev = ports->more_tail;
+    if (p->more_prev != NULL)
+        p->more_prev->more_next = p;
+    else
+        ports->more_head = p;
+    ports->more_tail = p;
+}
+
+static void more_remove(ks_port *p)
+{
+    ks_ports *ports = p->ports;
+    if (!p->on_more)
+        return;
+    p->on_more = false;
+    if (p->more_prev != NULL)
+        p->more_prev->more_next = p->more_next;
+    else
+        ports->more_head = p->more_next;
+    if (p->more_next != NULL)
+        p->more_next->more_prev = p->more_prev;
+    else
+        ports->more_tail = p->more_prev;
+}
+
+void ks_port_del(ks_port *p)
+{
+    ks_ports *ports = p->ports;
+    if (p->closing)
+        return;
+    p->closing = true;
+    for (uint32_t b = 0; p->by_peer.count > 0;) {
+        ks_hnode *n = ks_hash_first(&p->by_peer, &b);
+        ks_session_fail(KS_OWNER(n, ks_session, by_peer), 0);
+    }
+    ks_batch_send(&p->core->batch);
+    ks_poller_del(&p->core->poller, &p->src);
+    ks_front_close(p->src.fd);
+    p->src.fd = -1;
+    if (p->prev != NULL)
+        p->prev->next = p->next;
+    else
+        ports->all = p->next;
+    if (p->next != NULL)
+        p->next->prev = p->prev;
+    more_remove(p);
+    ks_core_bury(p->core, &p->grave, p);
+}
+
+int ks_port_connect(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile *profile, int engine_fd, uint64_t inode,
+                    int app_fd, int fill_bytes, int app_sndbuf)
+{
+    int error = 0;
+    uint32_t conv;
+    ks_addr peer, none;
+    socklen_t len = sizeof peer;
+    memset(&peer, 0, sizeof peer);
+    memset(&none, 0, sizeof none);
+    if (getpeername(udp_fd, &peer.sa, &len) < 0 || getentropy(&conv, sizeof conv) < 0) {
+        error = -errno;
+        ks_front_close(udp_fd);
+    }
+    ks_port *p = error == 0 ? port_new(core, ports, udp_fd, profile, &error) : NULL;
+    ks_session *s = p != NULL ? session_add(p, conv, &peer, &none, true) : NULL;
+    if (s == NULL) {
+        ks_front_close(engine_fd);
+        ks_front_close(app_fd);
+        if (p != NULL)
+            ks_port_del(p);
+        return error < 0 ? error : -ENOMEM;
+    }
+    if (ks_session_open_stream(s, engine_fd, inode, app_fd, fill_bytes, app_sndbuf) != KS_OK) {
+        ks_port_del(p);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+int ks_port_listen(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile *profile, int engine_fd, uint64_t inode,
+                   int backlog)
+{
+    int error = 0, sndbuf = FRONT_SNDBUF;
+    ks_port *p = port_new(core, ports, udp_fd, profile, &error);
+    if (p == NULL) {
+        ks_front_close(engine_fd);
+        return error;
+    }
+    (void)setsockopt(engine_fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof sndbuf);
+    p->front.fd = engine_fd;
+    p->backlog = backlog < 0 ? 0 : (uint32_t)backlog;
+    if (ks_hash_insert(&core->by_inode, &p->by_inode, KS_FRONT_KEY(inode, true)) != KS_OK)
+        error = -ENOMEM;
+    else if ((error = ks_poller_add(&core->poller, &p->front)) < 0)
+        ks_hash_remove(&core->by_inode, &p->by_inode);
+    if (error < 0) {
+        p->front.fd = -1;
+        ks_front_close(engine_fd);
+        ks_port_del(p);
+    }
+    return error;
+}
+
+void ks_port_unlisten(ks_port *p)
+{
+    if (p->front.fd < 0)
+        return;
+    ks_poller_del(&p->core->poller, &p->front);
+    ks_hash_remove(&p->core->by_inode, &p->by_inode);
+    ks_front_close(p->front.fd);
+    p->front.fd = -1;
+    while (p->wait_head != NULL) {
+        ks_stream *st = p->wait_head;
+        withdraw(&p->owner, st);
+        ks_front_close(st->app_fd);
+        st->app_fd = -1;
+        ks_stream_reset(st, 0);
+    }
+    if (p->sessions == 0)
+        ks_port_del(p);
+}
+
+void ks_port_front_event(ks_port *p)
+{
+    char byte;
+    if (p->front.hung_up || (p->front.readable && recv(p->front.fd, &byte, 1, MSG_DONTWAIT) == 0)) {
+        ks_port_unlisten(p);
+        return;
+    }
+    p->front.readable = false;
+    pump(p);
+}
+
+static void on_packet(void *ctx, const ks_addr *from, const ks_addr *local, const uint8_t *data, size_t size)
+{
+    ks_port_input_untrusted(ctx, from, local, data, size);
+}
+
+void ks_port_receive(ks_port *p)
+{
+    for (int round = 0; round < RECEIVE_ROUNDS && p->src.readable && !p->closing; round++) {
+        bool drained = false;
+        int n = ks_udp_recv(&p->owner.udp, &p->core->rx, on_packet, p, &p->core->count, &drained);
+        if (n == -ECONNREFUSED)
+            ks_port_refused(&p->owner.udp);
+        if (drained)
+            p->src.readable = false;
+    }
+    if (p->src.readable && !p->closing)
+        more_append(p);
+}
+
+void ks_ports_receive_more(ks_ports *ports)
+{
+    /* Once for each that stands here now; who still has more comes back behind the last. */
+    const ks_port *last = ports->more_tail;
+    for (ks_port *p = ports->more_head; p != NULL; p = ports->more_head) {
+        bool done = p == last;
+        more_remove(p);
+        ks_port_receive(p);
+        if (done)
+            return;
+    }
+}
+
+void ks_port_refused(ks_udp *udp)
+{
+    ks_port *p = port_of(KS_OWNER(udp, ks_session_owner, udp));
+    if (!udp->connected)
+        return; /* an unconnected socket's errors name no peer */
+    uint32_t b = 0;
+    ks_hnode *n = ks_hash_first(&p->by_peer, &b);
+    if (n != NULL)
+        ks_session_refused(KS_OWNER(n, ks_session, by_peer));
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* A port: one UDP socket and the sessions on it, found by (peer address, conv). It serves either one connecting session on
+ * a connected socket, or any number of accepted ones and, while the application has not closed it, a listener.
+ *
+ * The listener's front is a descriptor pair like a stream's; each ready connection is one ks_accept_msg with the
+ * connection's A in it. Closing it resets what was not accepted; accepted sessions keep the port open until they end. */
+#ifndef KS_LISTENER_H
+#define KS_LISTENER_H
+
+#include "session.h"
+
+struct ks_port;
+
+/* The lists that an engine keeps of its ports. */
+typedef struct {
+    struct ks_port *all;
+    struct ks_port *more_head, *more_tail; /* to be received from again at once */
+} ks_ports;
+
+typedef struct ks_port {
+    ks_session_owner owner;      /* first: the batch's socket leads back to the port */
+    ks_core *core;
+    ks_ports *ports;
+    ks_grave grave;
+    ks_source src;               /* the UDP socket */
+    struct ks_port *prev, *next; /* among the engine's ports */
+    struct ks_port *more_prev, *more_next; /* among those whose socket was not emptied, while on_more */
+    bool on_more;
+    bool closing;
+    ks_hash by_peer;
+    uint32_t sessions;
+    uint32_t embryos;            /* accepted by a packet, no stream yet */
+    uint16_t local_port;         /* host order */
+    ks_addr local;               /* what the socket is bound to */
+
+    ks_source front;             /* the listener's E; front.fd is -1 without one */
+    ks_hnode by_inode;           /* in core->by_inode while front is open */
+    uint32_t backlog, waiting;
+    ks_stream *wait_head, *wait_tail;
+} ks_port;
+
+/* Takes over udp_fd and engine_fd (closed on failure). -> 0 or -errno. */
+int ks_port_listen(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile *profile, int engine_fd, uint64_t inode,
+                   int backlog);
+/* Likewise; app_fd, fill_bytes and app_sndbuf as in ks_session_open_stream. */
+int ks_port_connect(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile *profile, int engine_fd, uint64_t inode,
+                    int app_fd, int fill_bytes, int app_sndbuf);
+/* Its socket is readable: takes some packets. */
+void ks_port_receive(ks_port *port);
+/* Again from those that had more than their turn's share. */
+void ks_ports_receive_more(ks_ports *ports);
+/* Its front has changed. */
+void ks_port_front_event(ks_port *port);
+/* Resets what waits for accept() and closes the front. */
+void ks_port_unlisten(ks_port *port);
+/* Ends its sessions and closes its socket; with the last session, a port without a listener does so by itself. */
+void ks_port_del(ks_port *port);
+/* For ks_batch. */
+void ks_port_refused(ks_udp *udp);
+/* Any bytes from anywhere: the one entry point of packets. */
+void ks_port_input_untrusted(ks_port *port, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size);
+/* What getsockname() of the listener tells; the role is 2. */
+void ks_port_listener_info(const ks_port *port, ks_info *info);
+/* Fills the names of a session's ends. */
+void ks_port_names(const ks_session *session, ks_accept_msg *names);
+
+#endif

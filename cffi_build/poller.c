@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+#include "poller.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "front.h"
+#include "mem.h"
+
+#if defined(__linux__) && !defined(KS_PLAIN)
+
+#include <sys/epoll.h>
+
+int ks_poller_init(ks_poller *p)
+{
+    memset(p, 0, sizeof *p);
+    p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (p->epoll_fd < 0)
+        return -errno;
+    ks_front_own(p->epoll_fd);
+    return 0;
+}
+
+void ks_poller_free(ks_poller *p)
+{
+    ks_front_close(p->epoll_fd);
+}
+
+int ks_poller_add(ks_poller *p, ks_source *s)
+{
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = s};
+    return epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, s->fd, &ev) < 0 ? -errno : 0;
+}
+
+void ks_poller_del(ks_poller *p, ks_source *s)
+{
+    /* Needed although close() follows: a forked child may hold a copy of the descriptor for a moment. */
+    epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
+}
+
+int ks_poller_wait(ks_poller *p, int timeout_ms, ks_source **changed, int max)
+{
+    struct epoll_event ev[128];
+    int n = epoll_wait(p->epoll_fd, ev, max < 128 ? max : 128, timeout_ms);
+    for (int i = 0; i < n; i++) {
+        ks_source *s = ev[i].data.ptr;
+        s->readable |= (ev[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+        s->writable |= (ev[i].events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0;
+        s->hung_up |= (ev[i].events & EPOLLHUP) != 0;
+        changed[i] = s;
+    }
+    return n < 0 ? 0 : n;
+}
+
+#else
+
+#include <poll.h>
+
+int ks_poller_init(ks_poller *p)
+{
+    memset(p, 0, sizeof *p);
+    p->epoll_fd = -1;
+    return 0;
+}
+
+void ks_poller_free(ks_poller *p)
+{
+    ks_free(p->sources);
+    ks_free(p->pollfds);
+}
+
+int ks_poller_add(ks_poller *p, ks_source *s)
+{
+    if (p->count == p->capacity) {
+        uint32_t capacity = p->capacity ? p->capacity * 2 : 16;
+        ks_source **sources = ks_realloc(p->sources, capacity * sizeof *sources);
+        if (sources == NULL)
+            return -ENOMEM;
+        p->sources = sources;
+        struct pollfd *fds = ks_realloc(p->pollfds, capacity * sizeof *fds);
+        if (fds == NULL)
+            return -ENOMEM;
+        p->pollfds = fds;
+        p->capacity = capacity;
+    }
+    s->place = p->count;
+    p->sources[p->count++] = s;
+    return 0;
+}
+
+void ks_poller_del(ks_poller *p, ks_source *s)
+{
+    ks_source *last = p->sources[--p->count];
+    p->sources[s->place] = last;
+    last->place = s->place;
+}
+
+int ks_poller_wait(ks_poller *p, int timeout_ms, ks_source **changed, int max)
+{
+    struct pollfd *fds = p->pollfds;
+    for (uint32_t i = 0; i < p->count; i++) {
+        const ks_source *s = p->sources[i];
+        /* A hung-up descriptor would be reported for ever: it has told all it can. */
+        fds[i].fd = s->hung_up ? -1 : s->fd;
+        fds[i].events = (short)((s->readable ? 0 : POLLIN) | (s->writable ? 0 : POLLOUT));
+        fds[i].revents = 0;
+    }
+    int left = poll(fds, p->count, timeout_ms), n = 0;
+    for (uint32_t i = 0; i < p->count && left > 0 && n < max; i++) {
+        ks_source *s = p->sources[i];
+        if (fds[i].revents == 0)
+            continue;
+        left--;
+        s->readable |= (fds[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0;
+        s->writable |= (fds[i].revents & (POLLOUT | POLLHUP | POLLERR)) != 0;
+        s->hung_up |= (fds[i].revents & POLLHUP) != 0;
+        changed[n++] = s;
+    }
+    return n;
+}
+
+#endif

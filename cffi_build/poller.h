@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* Readiness of descriptors, the same on epoll (edge-triggered) and on poll(2) (KS_PLAIN, other systems).
+ *
+ * A source's flags are set when the kernel says so and stay set until their user clears them after an EAGAIN or a short
+ * transfer. What is set is not asked for again, so a source that nobody wants to read just now costs nothing. */
+#ifndef KS_POLLER_H
+#define KS_POLLER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum { KS_SOURCE_WAKE, KS_SOURCE_PORT, KS_SOURCE_LISTENER, KS_SOURCE_STREAM } ks_source_kind;
+
+typedef struct {
+    int fd;
+    ks_source_kind kind;
+    bool readable, writable;
+    bool hung_up;   /* both directions have ended */
+    uint32_t place; /* poll(2): index */
+} ks_source;
+
+typedef struct {
+    int epoll_fd;
+    ks_source **sources; /* poll(2) only, as are the next three */
+    void *pollfds;
+    uint32_t count, capacity;
+} ks_poller;
+
+int ks_poller_init(ks_poller *poller); /* 0 or -errno */
+void ks_poller_free(ks_poller *poller);
+/* Watches source->fd, which must be non-blocking. 0 or -errno. */
+int ks_poller_add(ks_poller *poller, ks_source *source);
+/* Before the descriptor is closed. The source's memory must outlive the turn in which it is removed. */
+void ks_poller_del(ks_poller *poller, ks_source *source);
+/* Waits at most timeout_ms (-1: for ever), sets flags, and stores up to max sources whose flags changed. -> their number. */
+int ks_poller_wait(ks_poller *poller, int timeout_ms, ks_source **changed, int max);
+
+#endif

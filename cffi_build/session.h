@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* A session: one KCP conversation with a peer, and its streams (smux framing: any number; raw framing: one).
+ *
+ * What drives it: packets (ks_session_input), timers and descriptors that became ready (both only mark it dirty), and once
+ * per engine turn ks_session_turn, which does all the work: received data to the applications, their data into KCP,
+ * frames, flush, end of life. A session ends by itself and then tells its owner; it belongs to one engine's thread.
+ *
+ * States:
+ *   CONNECTING  the opener's SYN is not acknowledged yet (smux only)
+ *   OPEN
+ *   CLOSING     its streams are gone; what was sent is being acknowledged, LINGER_MS at most
+ *   QUIET       over; it only acknowledges repeats, as TCP's TIME_WAIT does
+ *   ENDED       told to the owner; the memory goes at the turn's end */
+#ifndef KS_SESSION_H
+#define KS_SESSION_H
+
+#include "core.h"
+#include "types.h"
+#include "smux.h"
+#include "stream.h"
+
+typedef enum { KS_SESSION_CONNECTING, KS_SESSION_OPEN, KS_SESSION_CLOSING, KS_SESSION_QUIET, KS_SESSION_ENDED } ks_session_state;
+
+/* Who made the session: a port. */
+typedef struct ks_session_owner {
+    ks_udp udp;
+    ks_profile profile;
+    /* The peer opened a stream; its app_fd is the new connection's A. false: nobody listens. */
+    bool (*offer)(struct ks_session_owner *owner, ks_stream *stream);
+    /* The stream, offered before, is being deleted while its app_fd still waits. */
+    void (*withdraw)(struct ks_session_owner *owner, ks_stream *stream);
+    void (*ended)(struct ks_session_owner *owner, struct ks_session *session);
+} ks_session_owner;
+
+typedef struct ks_session {
+    ks_core *core;
+    ks_session_owner *owner;
+    ks_grave grave;
+    struct ks_session *prev, *next; /* in core->sessions */
+    struct ks_session *dirty_next;
+    ks_hnode by_peer;               /* for the owner's table */
+    bool in_table, embryo;          /* the owner's notes: it is in the table; it has had no stream yet */
+    ks_timer timer;
+    ks_addr peer, local;            /* local: the address the peer used, family 0 when not known; its port is 0 */
+    ks_session_state state;
+    bool opener;                    /* we connected */
+    bool smux;
+    bool dirty;
+    bool bye_rcvd;                  /* FIN on stream 0: see docs/protocol.md */
+    bool trimmed;
+    ks_kcp kcp;
+    ks_smux_parser parser;
+    ks_hash by_sid;
+    ks_stream *streams;
+    ks_stream *ready_head, *ready_tail;
+    uint32_t buffer_limit;          /* of what waits for the applications, by KS_SLICE_CHARGE's count */
+    uint32_t buffered;
+    uint64_t heard_ms;              /* a valid packet came */
+    uint64_t framed_ms;             /* we put a frame into KCP */
+    uint64_t until_ms;              /* CLOSING, QUIET: when it ends at the latest; an accepting one without a stream: likewise */
+    uint64_t trim_ms;
+    uint64_t refused_ms;            /* the first of `refusals` ICMP refusals since the peer was heard */
+    uint32_t refusals;
+    bool refused;                   /* one more is to be looked at */
+    uint32_t keepalive_ms;          /* 0 = off */
+    uint64_t bytes_sent, bytes_received;
+} ks_session;
+
+/* NULL: no memory. The caller puts it into its own table and drives it from now on. */
+ks_session *ks_session_new(ks_core *core, ks_session_owner *owner, uint32_t conv, const ks_addr *peer, const ks_addr *local,
+                           bool opener);
+/* The opener's one stream. app_fd (a duplicate of A), fill_bytes and app_sndbuf as in ks_stream; app_fd -1 with raw framing.
+ * KS_OK or KS_ENOMEM; the descriptors are taken over either way. */
+int ks_session_open_stream(ks_session *session, int engine_fd, uint64_t inode, int app_fd, int fill_bytes, int app_sndbuf);
+/* An accepting session of raw framing: its one stream is offered at once. May end the session. */
+void ks_session_accept_raw(ks_session *session);
+/* A packet that came for it; any bytes. */
+void ks_session_input_untrusted(ks_session *session, const uint8_t *packet, size_t size);
+/* The kernel had an ICMP refusal for its (connected) socket: looked at in its next turn. */
+void ks_session_refused(ks_session *session);
+void ks_session_mark(ks_session *session);
+/* Something happened at a stream's descriptor, or to its options. */
+void ks_stream_mark(ks_stream *stream);
+void ks_session_turn(ks_session *session);
+/* Ends it now; its applications get `error`. */
+void ks_session_fail(ks_session *session, int error);
+/* Abandons one stream: the peer gets a reset, the application `error` (0: nothing). */
+void ks_stream_reset(ks_stream *stream, int error);
+/* Everything the application wrote has been acknowledged. */
+bool ks_stream_is_flushed(ks_stream *stream);
+/* At exit: nothing is left to send. */
+bool ks_session_is_idle(ks_session *session);
+
+/* Adds what its KCP has counted. */
+void ks_session_add_counts(const ks_session *session, ks_counters *to);
+
+/* A packet that tells a peer, whose packet belonged to no session, that there is none; what it answers must be at least a
+ * KCP header. -> its size, or 0: this one is not answered. */
+size_t ks_session_refusal_untrusted(const uint8_t *packet, size_t size, uint8_t smux_version, uint8_t out[32]);
+
+#endif

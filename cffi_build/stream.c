@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+#include "stream.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "front.h"
+
+#define IOV_MAX_PIECES 64u
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0
+#endif
+
+ks_stream *ks_stream_new(ks_core *core, struct ks_session *session, uint32_t sid, int engine_fd, uint64_t inode, uint32_t window)
+{
+    ks_stream *st = ks_alloc(sizeof *st);
+    if (st == NULL) {
+        ks_front_close(engine_fd);
+        return NULL;
+    }
+    st->src.fd = engine_fd;
+    st->src.kind = KS_SOURCE_STREAM;
+    st->session = session;
+    st->sid = sid;
+    st->app_fd = -1;
+    st->linger_s = -1;
+    ks_smux_flow_init(&st->flow, window);
+    if (ks_hash_insert(&core->by_inode, &st->by_inode, KS_FRONT_KEY(inode, false)) != KS_OK) {
+        ks_front_close(engine_fd);
+        ks_free(st);
+        return NULL;
+    }
+    if (ks_poller_add(&core->poller, &st->src) < 0) {
+        ks_hash_remove(&core->by_inode, &st->by_inode);
+        ks_front_close(engine_fd);
+        ks_free(st);
+        return NULL;
+    }
+    core->stream_count++;
+    return st;
+}
+
+static void drop_head(ks_stream *st)
+{
+    ks_slice *s = &st->rx[st->rx_head];
+    st->rx_charge -= s->len + KS_SLICE_CHARGE;
+    ks_seg_unref(s->seg);
+    st->rx_head = (st->rx_head + 1) & (st->rx_cap - 1);
+    st->rx_count--;
+}
+
+void ks_stream_close_front(ks_core *core, ks_stream *st)
+{
+    if (st->app_fd >= 0) {
+        ks_front_close(st->app_fd);
+        st->app_fd = -1;
+    }
+    if (st->src.fd < 0)
+        return;
+    ks_poller_del(&core->poller, &st->src);
+    ks_hash_remove(&core->by_inode, &st->by_inode);
+    ks_front_close(st->src.fd);
+    st->src.fd = -1;
+    st->src.readable = st->src.writable = false;
+    while (st->rx_count > 0)
+        drop_head(st);
+    ks_free(st->rx);
+    st->rx = NULL;
+    st->rx_cap = st->rx_head = 0;
+}
+
+void ks_stream_del(ks_core *core, ks_stream *st)
+{
+    ks_stream_close_front(core, st);
+    core->stream_count--;
+    ks_core_bury(core, &st->grave, st);
+}
+
+int ks_stream_take(ks_stream *st, ks_seg *seg, uint16_t off, uint16_t len)
+{
+    if (st->rx_count == st->rx_cap) {
+        uint32_t cap = st->rx_cap ? st->rx_cap * 2 : 8;
+        ks_slice *rx = ks_alloc(cap * sizeof *rx);
+        if (rx == NULL)
+            return KS_ENOMEM;
+        for (uint32_t i = 0; i < st->rx_count; i++)
+            rx[i] = st->rx[(st->rx_head + i) & (st->rx_cap - 1)];
+        ks_free(st->rx);
+        st->rx = rx;
+        st->rx_cap = cap;
+        st->rx_head = 0;
+    }
+    ks_seg_ref(seg);
+    st->rx[(st->rx_head + st->rx_count++) & (st->rx_cap - 1)] = (ks_slice){seg, off, len};
+    st->rx_charge += len + KS_SLICE_CHARGE;
+    return KS_OK;
+}
+
+/* Takes n bytes off the queue's head. */
+static void consume(ks_stream *st, size_t n)
+{
+    while (n > 0) {
+        ks_slice *s = &st->rx[st->rx_head];
+        if (n < s->len) {
+            s->off = (uint16_t)(s->off + n);
+            s->len = (uint16_t)(s->len - n);
+            st->rx_charge -= (uint32_t)n;
+            return;
+        }
+        n -= s->len;
+        drop_head(st);
+    }
+    /* An empty queue keeps no memory beyond its first size. */
+    if (st->rx_count == 0 && st->rx_cap > 64) {
+        ks_free(st->rx);
+        st->rx = NULL;
+        st->rx_cap = st->rx_head = 0;
+    }
+}
+
+uint32_t ks_stream_write(ks_stream *st)
+{
+    uint32_t total = 0;
+    while (st->rx_count > 0) {
+        struct iovec iov[IOV_MAX_PIECES];
+        size_t pieces = 0, bytes = 0;
+        for (; pieces < st->rx_count && pieces < IOV_MAX_PIECES; pieces++) {
+            const ks_slice *s = &st->rx[(st->rx_head + pieces) & (st->rx_cap - 1)];
+            iov[pieces] = (struct iovec){ks_seg_data(s->seg) + s->off, s->len};
+            bytes += s->len;
+        }
+        if (!st->app_deaf && st->src.writable) {
+            struct msghdr m = {.msg_iov = iov, .msg_iovlen = pieces};
+            ssize_t n = sendmsg(st->src.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+            if (n >= 0) {
+                if ((size_t)n < bytes)
+                    st->src.writable = false;
+                consume(st, (size_t)n);
+                total += (uint32_t)n;
+            } else if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ENOMEM)
+                st->src.writable = false;
+            else if (errno != EINTR)
+                st->app_deaf = true;
+        } else if (st->app_deaf) {
+            consume(st, bytes);
+            total += (uint32_t)bytes;
+        } else
+            break;
+    }
+    return total;
+}

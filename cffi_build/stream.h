@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* One stream's front half: the descriptor E, the data that waits for its application, and how far either direction has
+ * come. It moves bytes to E; the session above reads from E and speaks with the peer. */
+#ifndef KS_STREAM_H
+#define KS_STREAM_H
+
+#include "core.h"
+#include "smux.h"
+
+/* Received bytes inside a segment, by reference. */
+typedef struct {
+    ks_seg *seg;
+    uint16_t off, len;
+} ks_slice;
+
+typedef struct ks_stream {
+    ks_source src;               /* E; src.fd is -1 once it is closed. First: the poller hands out &src. */
+    ks_grave grave;
+    struct ks_session *session;
+    struct ks_stream *prev, *next;         /* among the session's streams */
+    struct ks_stream *ready_next;          /* among those with something to do, while on_ready */
+    struct ks_stream *wait_next;           /* among those that wait for accept(), while app_fd >= 0 */
+    ks_hnode by_inode, by_sid;             /* in core->by_inode while E is open; in session->by_sid always */
+    uint32_t sid;
+    ks_smux_flow flow;
+
+    ks_slice *rx;                /* ring of slices for the application */
+    uint32_t rx_head, rx_count, rx_cap, rx_charge;
+
+    int app_fd;                  /* A: of an accepted stream until accept() gets it, of a connecting one until it stands; else -1 */
+    int fill_bytes, app_sndbuf;  /* a connecting stream: the filler in the pair, and what A's buffer was */
+    int linger_s;                /* SO_LINGER: -1 off; 0 makes the close a reset */
+    uint64_t orphan_ms;          /* when E was closed while the peer had not finished */
+
+    bool on_ready;
+    bool connecting;             /* SYN sent, not acknowledged: the filler is in the pair */
+    bool app_eof;                /* read 0 from E: the application will send no more */
+    bool app_closed;             /* both of E's directions have ended: the application is gone */
+    bool app_deaf;               /* the application will read no more: what comes for it is dropped */
+    bool fin_sent, fin_rcvd;
+    bool eof_told;               /* E was shut down for writing after the last byte */
+    bool reset_sent;
+    bool doomed;                 /* the connection is over; E goes when its data has been read */
+} ks_stream;
+
+/* Registers E (owned by the stream from now on, closed on failure) under A's inode. NULL: no memory or no poller slot. */
+ks_stream *ks_stream_new(ks_core *core, struct ks_session *session, uint32_t sid, int engine_fd, uint64_t inode, uint32_t window);
+/* Closes E if it is open, drops what waits; the memory goes at the turn's end. */
+void ks_stream_del(ks_core *core, ks_stream *stream);
+void ks_stream_close_front(ks_core *core, ks_stream *stream);
+/* Queues bytes of seg (a reference is taken). KS_OK or KS_ENOMEM. */
+int ks_stream_take(ks_stream *stream, ks_seg *seg, uint16_t off, uint16_t len);
+/* Writes what E takes. -> payload bytes that left the queue, dropped ones included. */
+uint32_t ks_stream_write(ks_stream *stream);
+/* What a slice counts against the session's buffer: its bytes and its share of the slab around them. */
+#define KS_SLICE_CHARGE 256u
+
+#endif

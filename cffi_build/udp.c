@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: MIT */
+#include "udp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "err.h"
+#include "hash.h"
+#include "mem.h"
+
+#if defined(__linux__) && !defined(KS_PLAIN)
+#define HAVE_BATCHES 1
+#include <netinet/udp.h>
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+#else
+#define HAVE_BATCHES 0
+#endif
+
+#define RX_BYTES 65536u
+#define GSO_BYTES_MAX 65000u /* an IP packet's 65,535 less headers, with room to spare */
+#define GSO_PACKETS_MAX 64u
+#define CONTROL_BYTES 128u
+/* How long a full socket buffer may hold the engine up: that long is a real link's back-pressure, longer is loss. */
+#define FULL_WAIT_MS 2
+
+/* ---- addresses ---- */
+
+socklen_t ks_addr_len(const ks_addr *a)
+{
+    return a->sa.sa_family == AF_INET6 ? sizeof a->in6 : sizeof a->in4;
+}
+
+bool ks_addr_equal(const ks_addr *a, const ks_addr *b)
+{
+    if (a->sa.sa_family != b->sa.sa_family)
+        return false;
+    if (a->sa.sa_family == AF_INET6)
+        return a->in6.sin6_port == b->in6.sin6_port && a->in6.sin6_scope_id == b->in6.sin6_scope_id &&
+               memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof a->in6.sin6_addr) == 0;
+    return a->in4.sin_port == b->in4.sin_port && a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
+}
+
+uint64_t ks_addr_hash(const ks_addr *a)
+{
+    if (a->sa.sa_family != AF_INET6)
+        return ks_mix((uint64_t)a->in4.sin_addr.s_addr << 16 | a->in4.sin_port);
+    uint64_t half[2];
+    memcpy(half, &a->in6.sin6_addr, sizeof half);
+    return ks_mix(half[0] ^ ks_mix(half[1] ^ ks_mix(a->in6.sin6_port)));
+}
+
+/* ---- set-up ---- */
+
+int ks_udp_rx_init(ks_udp_rx *rx)
+{
+    rx->space = ks_alloc(KS_UDP_RX_BUFFERS * RX_BYTES);
+    return rx->space == NULL ? KS_ENOMEM : KS_OK;
+}
+
+void ks_udp_rx_free(ks_udp_rx *rx)
+{
+    ks_free(rx->space);
+    rx->space = NULL;
+}
+
+static void set_int(int fd, int level, int name, int value)
+{
+    /* Wishes, not needs: a kernel that refuses one still carries packets. */
+    (void)setsockopt(fd, level, name, &value, sizeof value);
+}
+
+static bool is_wildcard(const ks_addr *a)
+{
+    if (a->sa.sa_family == AF_INET6)
+        return IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr);
+    return a->in4.sin_addr.s_addr == htonl(INADDR_ANY);
+}
+
+int ks_udp_init(ks_udp *u, int fd, ks_udp_way way, int sockbuf_bytes, int dscp)
+{
+    ks_addr name;
+    socklen_t len = sizeof name;
+    memset(u, 0, sizeof *u);
+    u->fd = fd;
+    int fl = fcntl(fd, F_GETFL);
+    if (fl < 0 || fcntl(fd, F_SETFL, fl | O_NONBLOCK) < 0 || getsockname(fd, &name.sa, &len) < 0)
+        return -errno;
+    u->family = name.sa.sa_family;
+    ks_addr peer;
+    len = sizeof peer;
+    u->connected = getpeername(fd, &peer.sa, &len) == 0;
+    set_int(fd, SOL_SOCKET, SO_RCVBUF, sockbuf_bytes);
+    set_int(fd, SOL_SOCKET, SO_SNDBUF, sockbuf_bytes);
+    if (dscp > 0)
+        set_int(fd, u->family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP, u->family == AF_INET6 ? IPV6_TCLASS : IP_TOS, dscp << 2);
+#if HAVE_BATCHES
+    u->pktinfo = !u->connected && is_wildcard(&name);
+    if (u->pktinfo && u->family == AF_INET6)
+        set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+    else if (u->pktinfo)
+        set_int(fd, IPPROTO_IP, IP_PKTINFO, 1);
+    set_int(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
+    u->way = way == KS_UDP_WAY_AUTO ? KS_UDP_WAY_GSO : way;
+    int on = 1;
+    if (u->way == KS_UDP_WAY_GSO && setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on) < 0)
+        u->way = KS_UDP_WAY_MMSG;
+#else
+    (void)way;
+    u->way = KS_UDP_WAY_PLAIN;
+#endif
+    return 0;
+}
+
+int ks_udp_connect_self(int fd)
+{
+    ks_addr name;
+    socklen_t len = sizeof name;
+    memset(&name, 0, sizeof name);
+    if (getsockname(fd, &name.sa, &len) < 0)
+        return -errno;
+    if (is_wildcard(&name) && name.sa.sa_family == AF_INET6)
+        name.in6.sin6_addr = in6addr_loopback;
+    else if (is_wildcard(&name))
+        name.in4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return connect(fd, &name.sa, len) < 0 ? -errno : 0;
+}
+
+int ks_udp_disconnect(int fd)
+{
+    struct sockaddr none;
+    memset(&none, 0, sizeof none);
+    none.sa_family = AF_UNSPEC;
+    return connect(fd, &none, sizeof none) < 0 && errno != EAFNOSUPPORT ? -errno : 0;
+}
+
+/* ---- one call a packet ---- */
+
+static int recv_plain(ks_udp *u, ks_udp_rx *rx, ks_udp_packet *packet, void *ctx, ks_counters *count, bool *drained)
+{
+    int n = 0;
+    *drained = false;
+    for (; n < (int)KS_UDP_RX_BUFFERS; n++) {
+        ks_addr from;
+        socklen_t len = sizeof from;
+        memset(&from, 0, sizeof from);
+        ssize_t size = recvfrom(u->fd, rx->space, RX_BYTES, 0, &from.sa, &len);
+        if (size < 0) {
+            *drained = errno == EAGAIN || errno == EWOULDBLOCK;
+            return n > 0 || *drained || errno == EINTR ? n : -errno;
+        }
+        count->in_pkts++;
+        count->in_bytes += (uint64_t)size;
+        packet(ctx, &from, NULL, rx->space, (size_t)size);
+    }
+    return n;
+}
+
+/* What to do about a send that failed: try again, drop this message, or fall back. */
+typedef enum { AGAIN, DROP, FALL_BACK } verdict;
+
+static verdict judge(ks_udp *u, int error, int *waited, int *result)
+{
+    if (error == EINTR)
+        return AGAIN;
+    if (error == ECONNREFUSED) {
+        *result = -ECONNREFUSED; /* an earlier packet's; this one was not sent */
+        return AGAIN;
+    }
+    if ((error == EAGAIN || error == EWOULDBLOCK) && (*waited)++ == 0) {
+        struct pollfd p = {.fd = u->fd, .events = POLLOUT};
+        (void)poll(&p, 1, FULL_WAIT_MS);
+        return AGAIN;
+    }
+    if ((error == EIO || error == EINVAL || error == EMSGSIZE) && u->way == KS_UDP_WAY_GSO)
+        return FALL_BACK;
+    return DROP;
+}
+
+static int send_plain(ks_udp *u, const ks_datagram *d, size_t n, ks_counters *count)
+{
+    int result = 0, waited = 0;
+    for (size_t i = 0; i < n;) {
+        ssize_t sent = sendto(u->fd, d[i].data, d[i].size, 0, d[i].to != NULL ? &d[i].to->sa : NULL,
+                              d[i].to != NULL ? ks_addr_len(d[i].to) : 0);
+        if (sent >= 0) {
+            count->out_pkts++;
+            count->out_bytes += d[i].size;
+            i++;
+        } else if (judge(u, errno, &waited, &result) == DROP) {
+            count->udp_send_drops++;
+            i++;
+        }
+    }
+    return result;
+}
+
+/* ---- batches ---- */
+
+#if HAVE_BATCHES
+
+typedef union {
+    struct cmsghdr align;
+    uint8_t bytes[CONTROL_BYTES];
+} control;
+
+static void add_cmsg(struct msghdr *m, int level, int type, const void *data, size_t size)
+{
+    struct cmsghdr *c = (struct cmsghdr *)(void *)((uint8_t *)m->msg_control + m->msg_controllen);
+    c->cmsg_level = level;
+    c->cmsg_type = type;
+    c->cmsg_len = CMSG_LEN(size);
+    memcpy(CMSG_DATA(c), data, size);
+    m->msg_controllen += CMSG_SPACE(size);
+}
+
+static void add_source(struct msghdr *m, const ks_addr *from)
+{
+    if (from->sa.sa_family == AF_INET6) {
+        struct in6_pktinfo info = {.ipi6_addr = from->in6.sin6_addr, .ipi6_ifindex = from->in6.sin6_scope_id};
+        add_cmsg(m, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
+    } else if (from->sa.sa_family == AF_INET) {
+        struct in_pktinfo info = {.ipi_spec_dst = from->in4.sin_addr};
+        add_cmsg(m, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
+    }
+}
+
+static size_t run_length(const ks_udp *u, const ks_datagram *d, size_t n)
+{
+    if (u->way != KS_UDP_WAY_GSO)
+        return 1;
+    size_t run = 1, bytes = d[0].size;
+    /* Equal sizes to one peer; a shorter one ends the run. */
+    while (run < n && run < GSO_PACKETS_MAX && d[run - 1].size == d[0].size && d[run].size <= d[0].size &&
+           d[run].to == d[0].to && bytes + d[run].size <= GSO_BYTES_MAX)
+        bytes += d[run++].size;
+    return run;
+}
+
+static int send_batches(ks_udp *u, const ks_datagram *d, size_t n, ks_counters *count)
+{
+    struct mmsghdr msgs[KS_UDP_BATCH];
+    struct iovec iov[KS_UDP_BATCH];
+    control ctl[KS_UDP_BATCH];
+    size_t first[KS_UDP_BATCH + 1];
+    int result = 0, waited = 0;
+    for (size_t done = 0; done < n;) {
+        unsigned used = 0;
+        size_t i = done;
+        while (i < n && i - done < KS_UDP_BATCH) {
+            size_t room = KS_UDP_BATCH - (i - done);
+            size_t run = run_length(u, d + i, n - i < room ? n - i : room);
+            struct msghdr *m = &msgs[used].msg_hdr;
+            memset(m, 0, sizeof *m);
+            for (size_t k = 0; k < run; k++)
+                iov[i - done + k] = (struct iovec){(void *)(uintptr_t)d[i + k].data, d[i + k].size};
+            m->msg_iov = &iov[i - done];
+            m->msg_iovlen = run;
+            if (d[i].to != NULL) {
+                m->msg_name = (void *)(uintptr_t)&d[i].to->sa;
+                m->msg_namelen = ks_addr_len(d[i].to);
+            }
+            m->msg_control = &ctl[used];
+            if (u->pktinfo && d[i].from != NULL)
+                add_source(m, d[i].from);
+            if (run > 1) {
+                uint16_t segment = (uint16_t)d[i].size;
+                add_cmsg(m, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof segment);
+            }
+            if (m->msg_controllen == 0)
+                m->msg_control = NULL;
+            first[used++] = i;
+            i += run;
+        }
+        first[used] = i;
+        int sent = sendmmsg(u->fd, msgs, used, 0);
+        int error = errno;
+        for (size_t k = done; sent > 0 && k < first[sent]; k++) {
+            count->out_pkts++;
+            count->out_bytes += d[k].size;
+        }
+        if (sent > 0) {
+            done = first[sent];
+            continue;
+        }
+        verdict v = judge(u, error, &waited, &result);
+        if (v == FALL_BACK && first[1] - first[0] > 1)
+            u->way = KS_UDP_WAY_MMSG; /* for good: the device can't */
+        else if (v != AGAIN) {
+            count->udp_send_drops += first[1] - first[0];
+            done = first[1];
+        }
+    }
+    return result;
+}
+
+/* Reads what came beside a packet: our own address, the GRO segment size, the kernel's drop count. */
+static size_t read_control(ks_udp *u, struct msghdr *m, ks_addr *local, size_t size, ks_counters *count)
+{
+    size_t segment = size;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != NULL; c = CMSG_NXTHDR(m, c)) {
+        if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+            int value;
+            memcpy(&value, CMSG_DATA(c), sizeof value);
+            if (value > 0)
+                segment = (size_t)value;
+        } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+            struct in_pktinfo info;
+            memcpy(&info, CMSG_DATA(c), sizeof info);
+            local->in4.sin_family = AF_INET;
+            local->in4.sin_addr = info.ipi_spec_dst;
+        } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+            struct in6_pktinfo info;
+            memcpy(&info, CMSG_DATA(c), sizeof info);
+            local->in6.sin6_family = AF_INET6;
+            local->in6.sin6_addr = info.ipi6_addr;
+            local->in6.sin6_scope_id = IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr) ? (uint32_t)info.ipi6_ifindex : 0;
+        } else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
+            uint32_t drops;
+            memcpy(&drops, CMSG_DATA(c), sizeof drops);
+            count->udp_recv_drops += drops - u->rxq_drops;
+            u->rxq_drops = drops;
+        }
+    }
+    return segment;
+}
+
+static int recv_batches(ks_udp *u, ks_udp_rx *rx, ks_udp_packet *packet, void *ctx, ks_counters *count, bool *drained)
+{
+    struct mmsghdr msgs[KS_UDP_RX_BUFFERS];
+    struct iovec iov[KS_UDP_RX_BUFFERS];
+    ks_addr from[KS_UDP_RX_BUFFERS];
+    control ctl[KS_UDP_RX_BUFFERS];
+    for (size_t i = 0; i < KS_UDP_RX_BUFFERS; i++) {
+        iov[i] = (struct iovec){rx->space + i * RX_BYTES, RX_BYTES};
+        msgs[i].msg_hdr = (struct msghdr){.msg_name = &from[i],
+                                          .msg_namelen = sizeof from[i],
+                                          .msg_iov = &iov[i],
+                                          .msg_iovlen = 1,
+                                          .msg_control = &ctl[i],
+                                          .msg_controllen = sizeof ctl[i]};
+    }
+    int got = recvmmsg(u->fd, msgs, KS_UDP_RX_BUFFERS, MSG_DONTWAIT, NULL);
+    *drained = got < 0 ? errno == EAGAIN || errno == EWOULDBLOCK : got < (int)KS_UDP_RX_BUFFERS;
+    if (got < 0)
+        return *drained || errno == EINTR ? 0 : -errno;
+    int packets = 0;
+    for (int i = 0; i < got; i++) {
+        ks_addr local;
+        memset(&local, 0, sizeof local);
+        size_t size = msgs[i].msg_len;
+        size_t segment = read_control(u, &msgs[i].msg_hdr, &local, size, count);
+        const uint8_t *data = iov[i].iov_base;
+        count->in_bytes += size;
+        do {
+            size_t take = segment < size ? segment : size;
+            count->in_pkts++;
+            packets++;
+            packet(ctx, &from[i], local.sa.sa_family != 0 ? &local : NULL, data, take);
+            data += take;
+            size -= take;
+        } while (size > 0);
+    }
+    return packets;
+}
+
+#endif
+
+int ks_udp_recv(ks_udp *u, ks_udp_rx *rx, ks_udp_packet *packet, void *ctx, ks_counters *count, bool *drained)
+{
+#if HAVE_BATCHES
+    if (u->way != KS_UDP_WAY_PLAIN)
+        return recv_batches(u, rx, packet, ctx, count, drained);
+#endif
+    return recv_plain(u, rx, packet, ctx, count, drained);
+}
+
+int ks_udp_send(ks_udp *u, const ks_datagram *d, size_t n, ks_counters *count)
+{
+#if HAVE_BATCHES
+    if (u->way != KS_UDP_WAY_PLAIN)
+        return send_batches(u, d, n, count);
+#endif
+    return send_plain(u, d, n, count);
+}

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""kcpsock: `import kcpsock as socket`, and blocking code runs over KCP (reliable UDP) instead of TCP.
+
+The face of the package. It has every name of the stdlib's module `socket`: those that kcpsock implements, those it
+adds, and the rest, passed on; tests/unit/test_face.py compares the lists with the stdlib. Everything outside this layer
+imports only this module.
+"""
+
+# ruff: noqa: E402, F401
+
+from __future__ import annotations
+
+import socket as _stdlib
+from typing import TYPE_CHECKING
+
+from gevent.monkey import get_original as _get_original
+
+if TYPE_CHECKING:
+    from socket import *  # noqa: F403
+
+# In place of the stdlib's, under the same name.
+__implements__ = [
+    "close",
+    "create_connection",
+    "create_server",
+    "fromfd",
+    "getaddrinfo",
+    "getfqdn",
+    "gethostbyaddr",
+    "gethostbyname",
+    "gethostbyname_ex",
+    "getnameinfo",
+    "has_dualstack_ipv6",
+    "socket",
+    "socketpair",
+]
+
+# Added by kcpsock.
+__extensions__ = [
+    "KCPInfo",
+    "KCP_ACK_NODELAY",
+    "KCP_INTERVAL",
+    "KCP_NC",
+    "KCP_NODELAY",
+    "KCP_RCVWND",
+    "KCP_RESEND",
+    "KCP_SNDWND",
+    "KCP_WRITE_DELAY",
+    "Profile",
+    "SOL_KCP",
+    "get_default_profile",
+    "set_default_profile",
+    "stats",
+]
+
+# The stdlib's own (constants, exceptions, conversions, and private names that programs use), as if gevent had patched
+# nothing.
+__imports__ = [name for name in dir(_stdlib) if not name.startswith("__") and name not in __implements__]
+for _name in __imports__:
+    globals()[_name] = _get_original("socket", _name)
+del _name
+
+from ._engine import KCPInfo, stats
+from ._functions import (  # type: ignore[assignment]
+    close,
+    create_connection,
+    create_server,
+    fromfd,
+    getaddrinfo,
+    getfqdn,
+    gethostbyaddr,
+    gethostbyname,
+    gethostbyname_ex,
+    getnameinfo,
+    has_dualstack_ipv6,
+    socketpair,
+)
+from ._options import (
+    KCP_ACK_NODELAY,
+    KCP_INTERVAL,
+    KCP_NC,
+    KCP_NODELAY,
+    KCP_RCVWND,
+    KCP_RESEND,
+    KCP_SNDWND,
+    KCP_WRITE_DELAY,
+    SOL_KCP,
+)
+from ._profile import Profile, get_default_profile, set_default_profile
+from ._socket import socket
+
+__all__ = sorted({*__implements__, *__extensions__, *_stdlib.__all__})

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+"""What a KCP socket is, apart from its descriptor: state, names, profile, options, and its UDP port before an engine
+has it.
+
+Duplicates of a socket in this process (dup(), fromfd(), an SSLSocket on the same descriptor) share one Life; it is
+found by the descriptor's inode, in a table that keeps nothing alive.
+
+The UDP port is an ordinary UDP socket, so the kernel itself says what is wrong with an address. bind() parks it:
+strangers are refused until listen() or connect() hands it to an engine.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import weakref
+from errno import ECONNREFUSED
+from typing import Any, Optional
+
+from . import _engine, _wait
+from ._engine import Address
+from ._errors import check
+from ._profile import Profile
+from ._states import Event, State, following
+
+# Set on the stream socket, in force on the UDP socket: what concerns the port and the IP header. SO_REUSEADDR is not
+# among them: on UDP it would let a second server take the port.
+_PASSED_ON = tuple(
+    (getattr(_socket, level), getattr(_socket, name))
+    for level, name in (
+        ("SOL_SOCKET", "SO_REUSEPORT"),
+        ("SOL_SOCKET", "SO_BINDTODEVICE"),
+        ("SOL_SOCKET", "SO_MARK"),
+        ("SOL_SOCKET", "SO_PRIORITY"),
+        ("SOL_SOCKET", "SO_BROADCAST"),
+        ("IPPROTO_IP", "IP_TTL"),
+        ("IPPROTO_IP", "IP_TOS"),
+        ("IPPROTO_IPV6", "IPV6_V6ONLY"),
+        ("IPPROTO_IPV6", "IPV6_UNICAST_HOPS"),
+        ("IPPROTO_IPV6", "IPV6_TCLASS"),
+    )
+    if hasattr(_socket, name)
+)
+
+
+class Life:
+    """One KCP socket's common knowledge."""
+
+    __slots__ = (
+        "__weakref__",
+        "bound",
+        "error",
+        "family",
+        "laddr",
+        "members",
+        "options",
+        "profile",
+        "raddr",
+        "state",
+        "udp_fd",
+    )
+
+    def __init__(self, family: int, profile: Profile, state: State = State.NEW) -> None:
+        self.family = family
+        self.profile = profile
+        self.state = state
+        self.laddr: Address = ("0.0.0.0", 0) if family == _socket.AF_INET else ("::", 0, 0, 0)
+        self.raddr: Optional[Address] = None
+        self.bound: Optional[Address] = None  # what bind() gave; a later attempt to connect or listen takes it again
+        self.udp_fd = -1  # the parked port, from bind() until an engine takes it
+        self.error = 0  # an errno found on the way, for the call that reports it
+        self.options: dict[tuple[int, int], bytes] = {}  # (level, option) -> what the program set
+        self.members: list[weakref.ref[Any]] = []  # the sockets that share this
+
+    def __del__(self) -> None:
+        self.close_port()
+
+    def move(self, event: Event) -> None:
+        """Takes the step that the table says, or raises its OSError."""
+        state = following(self.state, event)
+        if state is State.NEW:
+            self.raddr = None
+            self.laddr = self.bound or Life(self.family, self.profile).laddr
+            if self.bound:
+                state = State.BOUND
+        self.state = state
+
+    def others(self, sock: Any) -> list[Any]:
+        """The other open sockets that share this."""
+        members = [member() for member in self.members]
+        return [member for member in members if member is not None and member is not sock and member.fileno() >= 0]
+
+    def join(self, sock: Any) -> None:
+        """Makes `sock`, with its descriptor of this moment, a member."""
+        self.members = [member for member in self.members if member() not in (None, sock)]
+        self.members.append(weakref.ref(sock))
+        self.announce(sock.fileno())
+
+    def announce(self, fd: int) -> None:
+        """Lets socket(fileno=fd) find this."""
+        _lives[_inode(fd)] = self
+
+    # --- the UDP port
+
+    def bind(self, address: Any) -> None:
+        """Binds and parks a UDP port; raises what the kernel, or the resolver, says of the address."""
+        udp = self._bound(_wait.resolved(self.family, address))
+        try:
+            name: Address = udp.getsockname()
+            _engine.park(udp.fileno())
+        except BaseException:
+            udp.close()
+            raise
+        self.bound = self.laddr = name
+        self.udp_fd = udp.detach()
+
+    def close_port(self, _close: Any = _socket.close) -> None:
+        """Gives a parked port back."""
+        udp_fd, self.udp_fd = self.udp_fd, -1
+        if udp_fd >= 0:
+            _close(udp_fd)
+
+    def dial(self, address: Any) -> int:
+        """A UDP descriptor connected to `address`, for connect(); sets both names. Raises as bind() does."""
+        address = _wait.resolved(self.family, address)
+        udp = self._port()
+        try:
+            errno = udp.connect_ex(address)
+            if not errno and address[1] == 0:
+                errno = ECONNREFUSED  # UDP takes port 0 as "no peer"; nobody can listen there
+            check(-errno)
+            self.laddr, self.raddr = udp.getsockname(), udp.getpeername()
+        except BaseException:
+            if self.bound:
+                _engine.park(udp.fileno())
+                self.udp_fd = udp.detach()
+            udp.close()
+            raise
+        return int(udp.detach())
+
+    def open_port(self) -> int:
+        """A bound, unconnected UDP descriptor for listen(): bind()'s, or any free port."""
+        if not self.bound:
+            self.bind(("", 0))
+        udp = self._port()
+        self.laddr = self.bound or self.laddr
+        return int(udp.detach())
+
+    def _port(self) -> Any:
+        # The UDP socket that connect() or listen() starts from, taken out of the parking place.
+        if self.udp_fd < 0:
+            return self._bound(self.bound) if self.bound else self._udp_socket()
+        udp = _socket.socket(self.family, _socket.SOCK_DGRAM, 0, self.udp_fd)
+        self.udp_fd = -1
+        _engine.unpark(udp.fileno())
+        return udp
+
+    def _udp_socket(self) -> Any:
+        udp = _socket.socket(self.family, _socket.SOCK_DGRAM)
+        for level, option in _PASSED_ON:
+            if (level, option) in self.options:
+                udp.setsockopt(level, option, self.options[level, option])
+        return udp
+
+    def _bound(self, address: Any) -> Any:
+        # A UDP socket bound to `address`.
+        udp = self._udp_socket()
+        try:
+            if not isinstance(address, tuple) or len(address) < 2 or address[1] != 0:
+                udp.bind(address)
+                return udp
+            # A port that the kernel chose is given back when a parked socket is un-parked; one that was asked for is
+            # kept. So let it choose, then ask for that one while the first socket still holds it.
+            udp.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            udp.bind(address)
+            lasting = self._udp_socket()
+            try:
+                lasting.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+                lasting.bind(udp.getsockname())
+                udp.close()
+                lasting.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 0)
+            except BaseException:
+                lasting.close()
+                raise
+            return lasting
+        except BaseException:
+            udp.close()
+            raise
+
+
+_lives: weakref.WeakValueDictionary[int, Life] = weakref.WeakValueDictionary()
+_detached: dict[
+    int, Life
+] = {}  # of sockets that were detached before an engine knew them: socket(fileno=) finds them again
+
+
+def life_of(fd: int) -> Optional[Life]:
+    """The Life behind a descriptor, whoever made it; None when this process knows of none."""
+    inode = _inode(fd)
+    _detached.pop(inode, None)
+    return _lives.get(inode)
+
+
+def keep_detached(life: Life, fd: int) -> None:
+    """Keeps a Life that only a bare descriptor stands for, until socket(fileno=) or close(fd)."""
+    _detached[_inode(fd)] = life
+
+
+def forget_detached(fd: int) -> None:
+    """`fd` is about to be closed: lets go of what only it stood for."""
+    _detached.pop(_inode(fd), None)
+
+
+def _inode(fd: int) -> int:
+    try:
+        return os.fstat(fd).st_ino
+    except (OSError, TypeError, ValueError, OverflowError):
+        return 0

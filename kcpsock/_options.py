@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: MIT
+"""Socket options of a KCP socket, as tables: what each does beside being remembered.
+
+Whatever has no entry is accepted or refused, remembered and read back exactly as the kernel's TCP does it: a TCP socket
+that lives for the length of the call answers. The levels are the system's, plus SOL_KCP for what may change on a live
+KCP connection.
+
+SO_KEEPALIVE reads 0 until it is set, as on TCP, although smux framing sends keepalives from the start
+(Profile.keepalive). Setting it makes sure that they are sent, 10 s apart if the profile has none; clearing it goes back
+to what the profile says.
+"""
+
+from __future__ import annotations
+
+import _socket
+import struct
+from errno import EINVAL, ENOPROTOOPT
+from typing import Any, Callable, Union
+
+from . import _engine
+from ._engine import OPT_KEEPALIVE, OPT_LINGER, OPT_RCVBUF, OPT_WRITE_DELAY
+from ._errors import error_of
+from ._life import Life
+from ._states import State
+
+SOL_KCP = 0x4B43
+KCP_NODELAY, KCP_INTERVAL, KCP_RESEND, KCP_NC = 1, 2, 3, 4
+KCP_SNDWND, KCP_RCVWND, KCP_ACK_NODELAY, KCP_WRITE_DELAY = 5, 6, 7, 8
+
+# SOL_KCP option -> the profile's field, the engine's option.
+_KCP = {
+    KCP_NODELAY: ("nodelay", _engine.OPT_NODELAY),
+    KCP_INTERVAL: ("interval", _engine.OPT_INTERVAL),
+    KCP_RESEND: ("resend", _engine.OPT_RESEND),
+    KCP_NC: ("nc", _engine.OPT_NC),
+    KCP_SNDWND: ("sndwnd", _engine.OPT_SNDWND),
+    KCP_RCVWND: ("rcvwnd", _engine.OPT_RCVWND),
+    KCP_ACK_NODELAY: ("ack_nodelay", _engine.OPT_ACK_NODELAY),
+    KCP_WRITE_DELAY: ("write_delay", OPT_WRITE_DELAY),
+}
+_ARQ_FIELDS = ("nodelay", "interval", "resend", "nc")
+
+_SOCKET = _socket.SOL_SOCKET
+_TCP = _socket.IPPROTO_TCP
+_IPV6 = _socket.IPPROTO_IPV6
+
+# Options that the descriptor itself obeys: set on it, read from it, set again when an engine replaces it.
+_KERNEL_OPTIONS = frozenset(
+    (_SOCKET, getattr(_socket, name, number))
+    for name, number in (
+        ("SO_SNDBUF", 7),
+        ("SO_RCVBUF", 8),
+        ("SO_RCVLOWAT", 18),
+        ("SO_RCVTIMEO", 20),
+        ("SO_SNDTIMEO", 21),
+    )
+)
+
+_INT = struct.Struct("i")
+_LINGER = struct.Struct("ii")
+_MOST_BYTES = 1024  # what getsockopt() of the stdlib takes
+
+Value = Union[int, bytes]
+
+
+# --- what some options do, beside being remembered: (life, value as bytes) -> the engine's option and value -----------
+
+
+def _nodelay(life: Life, raw: bytes) -> tuple[int, int]:
+    # "Send at once": a profile's write_delay is what would hold data back.
+    return OPT_WRITE_DELAY, 0 if _first_int(raw) else int(life.profile.write_delay)
+
+
+def _keepalive(life: Life, raw: bytes) -> tuple[int, int]:
+    seconds = life.profile.keepalive or (10 if _first_int(raw) else 0)
+    return OPT_KEEPALIVE, round(seconds * 1000)
+
+
+def _linger(life: Life, raw: bytes) -> tuple[int, int]:
+    on, seconds = _LINGER.unpack_from(raw)
+    return OPT_LINGER, seconds if on else -1
+
+
+def _rcvbuf(life: Life, raw: bytes) -> tuple[int, int]:
+    return OPT_RCVBUF, _first_int(raw)
+
+
+_EFFECTS: dict[tuple[int, int], Callable[[Life, bytes], tuple[int, int]]] = {
+    (_TCP, _socket.TCP_NODELAY): _nodelay,
+    (_SOCKET, _socket.SO_KEEPALIVE): _keepalive,
+    (_SOCKET, _socket.SO_LINGER): _linger,
+    (_SOCKET, _socket.SO_RCVBUF): _rcvbuf,
+}
+
+# An accepted socket has these from its listener, as with TCP.
+_INHERITED = frozenset(_EFFECTS) | _KERNEL_OPTIONS
+
+
+# --- what _socket.py calls --------------------------------------------------------------------------------------------
+
+
+def set_option(sock: Any, life: Life, level: int, option: int, *value: Any) -> None:
+    """setsockopt() of a KCP socket. `value` is what the stdlib takes: an int, bytes, or None and a length."""
+    key = (level, option)
+    if level == SOL_KCP:
+        _set_kcp(sock, life, option, *value)
+        return
+    if key == (_IPV6, _socket.IPV6_V6ONLY) and life.state is not State.NEW:
+        raise error_of(EINVAL)
+    if key in _KERNEL_OPTIONS:
+        raw = _INT.pack(value[0]) if len(value) == 1 and isinstance(value[0], int) else bytes(value[0])
+        if life.state is not State.CONNECTING:  # more room now would look like "writable", that is "connected"
+            sock._set_kernel_option(level, option, raw)
+        life.options[key] = raw
+    else:
+        with _TCPSocket(life) as tcp:
+            tcp.setsockopt(level, option, *value)
+            life.options[key] = tcp.getsockopt(level, option, _MOST_BYTES)
+    _take_effect(sock, life, key)
+
+
+def get_option(sock: Any, life: Life, level: int, option: int, buflen: int = 0) -> Value:
+    """getsockopt() of a KCP socket."""
+    key = (level, option)
+    if level == SOL_KCP:
+        return _cut(_INT.pack(_get_kcp(life, option)), buflen)
+    if key == (_SOCKET, _socket.SO_ERROR):
+        return _cut(_INT.pack(sock._take_error()), buflen)
+    if key == (_SOCKET, _socket.SO_ACCEPTCONN):
+        return _cut(_INT.pack(life.state is State.LISTENING), buflen)
+    if key in _KERNEL_OPTIONS:
+        value: Value = sock._get_kernel_option(level, option, buflen)
+        return value
+    if key in life.options and 0 <= buflen <= _MOST_BYTES:
+        return _cut(life.options[key], buflen)
+    with _TCPSocket(life) as tcp:
+        value = tcp.getsockopt(level, option, buflen)
+        return value
+
+
+def apply_all(sock: Any, life: Life) -> None:
+    """Sets on a new descriptor, and with its engine, what was set before there was one."""
+    for key, raw in life.options.items():
+        if key in _KERNEL_OPTIONS:
+            sock._set_kernel_option(*key, raw)
+        if key[0] == SOL_KCP:
+            _tell_engine(sock, _KCP[key[1]][1], _first_int(raw))
+        else:
+            _take_effect(sock, life, key)
+
+
+def inherited(options: dict[tuple[int, int], bytes]) -> dict[tuple[int, int], bytes]:
+    """What an accepted socket has of its listener's options."""
+    return {key: raw for key, raw in options.items() if key in _INHERITED or key[0] == SOL_KCP}
+
+
+def linger_s(life: Life) -> int:
+    """How long close() waits for what was sent, in seconds; 0 when it doesn't."""
+    on, seconds = _LINGER.unpack_from(life.options.get((_SOCKET, _socket.SO_LINGER), bytes(8)))
+    return max(seconds, 0) if on else 0
+
+
+# --- how --------------------------------------------------------------------------------------------------------------
+
+
+class _TCPSocket:
+    # A kernel TCP socket that knows nothing, to be asked what TCP would say.
+
+    def __init__(self, life: Life) -> None:
+        self._tcp = _socket.socket(life.family, _socket.SOCK_STREAM)
+
+    def __enter__(self) -> Any:
+        return self._tcp
+
+    def __exit__(self, *_: object) -> None:
+        self._tcp.close()
+
+
+def _take_effect(sock: Any, life: Life, key: tuple[int, int]) -> None:
+    effect = _EFFECTS.get(key)
+    if effect is not None and life.state in (State.CONNECTING, State.CONNECTED):
+        _tell_engine(sock, *effect(life, life.options[key]))
+
+
+def _tell_engine(sock: Any, option: int, value: int) -> None:
+    # A connection that has died meanwhile takes any option, as TCP's does.
+    try:
+        _engine.set_option(sock.fileno(), option, value)
+    except OSError:
+        if _engine.kind(sock.fileno()) != _engine.NOT_KCP:
+            raise
+
+
+def _set_kcp(sock: Any, life: Life, option: int, value: Any, *rest: Any) -> None:
+    if option not in _KCP:
+        raise error_of(ENOPROTOOPT)
+    if not isinstance(value, int):
+        value = _first_int(bytes(value))
+    field, engine_option = _KCP[option]
+    profile = life.profile.replace(**{field: value})
+    if life.state is State.LISTENING:
+        life.options[SOL_KCP, option] = _INT.pack(value)  # for the sockets it will accept
+    elif life.state in (State.CONNECTING, State.CONNECTED):
+        _tell_engine(sock, engine_option, value)
+    life.profile = profile
+
+
+def _get_kcp(life: Life, option: int) -> int:
+    if option not in _KCP:
+        raise error_of(ENOPROTOOPT)
+    field, _ = _KCP[option]
+    if field in _ARQ_FIELDS:
+        return life.profile.arq[_ARQ_FIELDS.index(field)]
+    return int(getattr(life.profile, field))
+
+
+def _first_int(raw: bytes) -> int:
+    if len(raw) < _INT.size:
+        raise error_of(EINVAL)
+    return int(_INT.unpack_from(raw)[0])
+
+
+def _cut(raw: bytes, buflen: int) -> Value:
+    # As getsockopt() answers: an int without a length, else at most so many bytes.
+    if buflen == 0:
+        return _first_int(raw.ljust(_INT.size, b"\0"))
+    if not 0 < buflen <= _MOST_BYTES:
+        raise OSError("getsockopt buflen out of range")
+    return raw[:buflen]

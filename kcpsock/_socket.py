@@ -1,0 +1,518 @@
+# SPDX-License-Identifier: MIT
+"""The socket class. Its descriptor is one end of an AF_UNIX stream pair whose other end an engine holds
+(docs/architecture.md), so the stdlib's own methods move the bytes; here stands what they can't know: names, connecting,
+listening, options, errors.
+
+A method looks up what the state allows (_states.py), calls the stdlib's method through `_io`, where _wait.py decides
+how to wait, and turns an end of the stream into the errno that the engine kept. A socket that is not KCP (datagram,
+AF_UNIX, ...) has no `_life` and behaves as the stdlib's, except that it too waits cooperatively in a greenlet.
+"""
+
+from __future__ import annotations
+
+import _socket
+import operator
+import os
+import socket as _stdlib
+from array import array
+from errno import EINPROGRESS, EINVAL, EMFILE, EWOULDBLOCK
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+
+from gevent.monkey import get_original
+
+import kcpsock
+
+from . import _engine, _options, _wait
+from ._engine import ACCEPT_MSG_BYTES, POLLIN, POLLOUT, Address, KCPInfo
+from ._errors import error_of, timed_out
+from ._life import Life, keep_detached, life_of
+from ._profile import Profile, get_default_profile
+from ._states import FLOWING, Event, State, following
+
+if TYPE_CHECKING:
+    from socket import socket as _Base
+else:
+    _Base = get_original("socket", "socket")
+
+AF_INET, AF_INET6, AF_UNIX = _stdlib.AF_INET, _stdlib.AF_INET6, _stdlib.AF_UNIX
+SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC = _stdlib.SOCK_STREAM, _stdlib.SOCK_NONBLOCK, _stdlib.SOCK_CLOEXEC
+MSG_DONTWAIT, MSG_OOB = int(_stdlib.MSG_DONTWAIT), int(_stdlib.MSG_OOB)
+# What recvmsg() says of a pair, but never of TCP.
+_NOT_TCP_FLAGS = int(_stdlib.MSG_OOB | _stdlib.MSG_CTRUNC | _stdlib.MSG_CMSG_CLOEXEC)
+_ACCEPT_ANCILLARY_BYTES = _stdlib.CMSG_SPACE(array("i").itemsize)
+
+
+class socket(_Base):
+    """A stdlib socket whose AF_INET and AF_INET6 streams run over KCP.
+
+    `profile` says how such a stream behaves; without it the default profile of the moment does. All else is as in the
+    stdlib.
+    """
+
+    __slots__ = ("_life", "_waits")
+    __module__ = "kcpsock"
+
+    _life: Optional[Life]
+    _waits: Optional[set[Any]]
+
+    def __init__(
+        self,
+        family: int = -1,
+        type: int = -1,
+        proto: int = -1,
+        fileno: Optional[int] = None,
+        *,
+        profile: Optional[Profile] = None,
+    ) -> None:
+        self._life = self._waits = None
+        if profile is not None and not isinstance(profile, Profile):
+            raise TypeError(f"profile is {profile!r}, a {profile.__class__.__name__}; allowed is a Profile or None")
+        if fileno is not None:
+            self._adopt(family, type, proto, fileno, profile)
+            return
+        family = AF_INET if family == -1 else family
+        type = SOCK_STREAM if type == -1 else type
+        proto = 0 if proto == -1 else proto
+        if not _is_kcp(family, type, proto):
+            if profile is not None:
+                raise ValueError(
+                    f"profile is given for family {family!r}, type {type!r}; allowed for AF_INET and AF_INET6 streams"
+                )
+            super().__init__(family, type, proto)
+            return
+        life = Life(family, profile or get_default_profile())
+        stand_in = _socket.socket(AF_UNIX, type)
+        super().__init__(family, type, proto, stand_in.fileno())
+        stand_in.detach()
+        self._life = life
+        life.join(self)
+
+    def _adopt(self, family: int, type: int, proto: int, fileno: int, profile: Optional[Profile]) -> None:
+        # socket(fileno=): a KCP descriptor is known by its inode here, or to an engine; any other is an ordinary one.
+        life = life_of(fileno)
+        if life is None and isinstance(fileno, int) and 0 <= fileno < 2**31:
+            kind = _engine.kind(fileno)
+            if kind != _engine.NOT_KCP:
+                names = _engine.names(fileno)
+                state = State.LISTENING if kind == _engine.LISTENER else State.CONNECTED
+                life = Life(names.family, profile or get_default_profile(), state)
+                life.laddr = names.local
+                if state is State.CONNECTED:
+                    life.raddr = names.peer
+        if life is None:
+            super().__init__(family, type, proto, fileno)
+            return
+        super().__init__(
+            life.family if family == -1 else family,
+            SOCK_STREAM if type == -1 else type,
+            0 if proto == -1 else proto,
+            fileno,
+        )
+        self._life = life
+        life.join(self)
+
+    # --- what is new
+
+    @property
+    def profile(self) -> Optional[Profile]:
+        """How this KCP socket behaves; None for an ordinary socket."""
+        return self._life.profile if self._life is not None else None
+
+    def kcp_info(self) -> KCPInfo:
+        """Round trip time, windows, counters of the connection. OSError when there is none."""
+        if self._life is None:
+            raise error_of(EINVAL)
+        self._allowed(Event.GETPEERNAME)
+        return _engine.info(self.fileno())
+
+    # --- the life of the socket
+
+    def _allowed(self, event: Event) -> Life:
+        # The life, if `event` may happen now; else raises what TCP would.
+        life = self._life
+        assert life is not None
+        self._refresh(life)
+        following(State.CLOSED if self.fileno() < 0 else life.state, event)
+        return life
+
+    def _refresh(self, life: Life) -> None:
+        # Catches up with the engine: an attempt to connect that ended, a connection that died. The errno waits in
+        # `life.error` for the call that reports it.
+        if life.state not in (State.CONNECTING, State.CONNECTED) or self.fileno() < 0:
+            return
+        connecting = life.state is State.CONNECTING
+        if connecting and not _engine.poll(self.fileno(), POLLOUT, 0):
+            return
+        error = _engine.take_error(self.fileno())
+        if error:
+            life.error = error
+            life.move(Event.LOST)
+        elif connecting:
+            life.move(Event.ESTABLISHED)
+            _options.apply_all(self, life)
+
+    def _take_error(self) -> int:
+        # The errno to report, once; 0 when there is none. SO_ERROR.
+        life = self._life
+        assert life is not None
+        self._refresh(life)
+        error, life.error = life.error, 0
+        return error
+
+    def _raise_error(self) -> None:
+        # Raises what ended the connection, unless it was told already, or ended in peace.
+        if self._life is not None:
+            error = self._take_error()
+            if error:
+                raise error_of(error)
+
+    def _replaced(self, life: Life, event: Event) -> None:
+        # An engine has put a new descriptor under our number: tell the life, the duplicates, and the descriptor itself.
+        life.move(event)
+        self.settimeout(self.gettimeout())
+        life.join(self)
+        for other in life.others(self):
+            os.dup2(self.fileno(), other.fileno(), inheritable=other.get_inheritable())
+        if life.state is not State.CONNECTING:
+            _options.apply_all(self, life)
+
+    def bind(self, address: Any, /) -> None:
+        if self._life is None:
+            super().bind(_wait.resolved(self.family, address) if self.fileno() >= 0 else address)
+            return
+        life = self._allowed(Event.BIND)
+        life.bind(address)
+        life.move(Event.BIND)
+
+    def listen(self, backlog: Optional[int] = None, /) -> None:
+        if self._life is None:
+            super().listen(*(() if backlog is None else (backlog,)))
+            return
+        wanted = min(_stdlib.SOMAXCONN, 128) if backlog is None else operator.index(backlog)
+        if not -(2**31) <= wanted < 2**31:
+            raise OverflowError("Python int too large to convert to C int")
+        life = self._allowed(Event.LISTEN)
+        if life.state is State.LISTENING:
+            return
+        inheritable = self.get_inheritable()
+        _engine.listen(self.fileno(), life.open_port(), life.profile, max(wanted, 0))
+        self._replaced(life, Event.LISTEN)
+        self.set_inheritable(inheritable)
+
+    def connect(self, address: Any, /) -> None:
+        errno = self._dial(address)
+        if errno == EWOULDBLOCK:
+            raise timed_out()
+        if errno:
+            raise error_of(errno)
+
+    def connect_ex(self, address: Any, /) -> int:
+        try:
+            return self._dial(address)
+        except OSError as error:
+            if error.errno is None or isinstance(error, _stdlib.gaierror):
+                raise
+            return error.errno
+
+    def _dial(self, address: Any) -> int:
+        # connect_ex(), but some errors come as exceptions. EWOULDBLOCK: the timeout passed, the attempt goes on.
+        life = self._life
+        if life is None:
+            return self._dial_ordinary(address)
+        self._raise_error()
+        if (
+            life.state is not State.CONNECTING or self.gettimeout() is not None
+        ):  # a blocking second call waits for the first
+            self._allowed(Event.CONNECT)
+            inheritable = self.get_inheritable()
+            _engine.connect(self.fileno(), life.dial(address), life.profile)
+            self._replaced(life, Event.CONNECT)
+            self.set_inheritable(inheritable)
+            if life.profile.framing == "raw":  # nobody answers, so there is nothing to wait for
+                self._refresh(life)
+        if life.state is State.CONNECTING:
+            timeout = self.gettimeout()
+            if timeout == 0:
+                return EINPROGRESS
+            if not _wait.until_ready(self, POLLOUT, timeout):
+                return EWOULDBLOCK
+        return self._take_error()
+
+    def _dial_ordinary(self, address: Any) -> int:
+        # connect_ex() of a socket that is not KCP. Only streams wait, and AF_UNIX ones have nothing to poll for when
+        # they do.
+        if self.fileno() < 0:
+            return super().connect_ex(address)
+        address = _wait.resolved(self.family, address)
+        timeout = self.gettimeout()
+        if _wait.cooperative_hub() is None or timeout == 0 or self.type != SOCK_STREAM or self.family == AF_UNIX:
+            return super().connect_ex(address)
+        self.settimeout(0)
+        try:
+            errno = super().connect_ex(address)
+        finally:
+            self.settimeout(timeout)
+        if errno != EINPROGRESS:
+            return errno
+        if not _wait.until_ready(self, POLLOUT, timeout):
+            return EWOULDBLOCK
+        return super().getsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_ERROR)
+
+    def accept(self) -> tuple[socket, Any]:
+        if self._life is None:
+            fd, peer = self._io(POLLIN, super()._accept, 0, (), flagless=True)  # type: ignore[misc]
+            accepted = self._with_descriptor(fd)
+        else:
+            accepted, peer = self._accept_kcp(self._allowed(Event.ACCEPT))
+        # As the stdlib (issue 7995): the listener's timeout is not the new socket's.
+        if _stdlib.getdefaulttimeout() is None and self.gettimeout():
+            accepted.setblocking(True)
+        return accepted, peer
+
+    def _accept_kcp(self, listener: Life) -> tuple[socket, Address]:
+        # One message from the engine is one connection: its names, and its descriptor.
+        flags = int(_stdlib.MSG_CMSG_CLOEXEC)
+        args = (ACCEPT_MSG_BYTES, _ACCEPT_ANCILLARY_BYTES)
+        message, ancillary, _, _ = self._io(POLLIN, super().recvmsg, flags, args, raw=True)
+        if not message:
+            raise error_of(EINVAL)  # shut down
+        fds = array("i")
+        for level, kind, data in ancillary:
+            if (level, kind) == (_stdlib.SOL_SOCKET, _stdlib.SCM_RIGHTS):
+                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+        if not fds:
+            raise error_of(EMFILE)  # the kernel had no number left for it; the connection is lost
+        try:
+            names = _engine.names_of(message)
+            life = Life(names.family, listener.profile, State.CONNECTED)
+            life.laddr, life.raddr = names.local, names.peer
+            life.options = _options.inherited(listener.options)
+            life.announce(fds[0])  # so that fileno= finds it
+        except BaseException:
+            os.close(fds[0])
+            raise
+        accepted = self._with_descriptor(fds[0])
+        if life.options:
+            _options.apply_all(accepted, life)
+        return accepted, names.peer
+
+    def _with_descriptor(self, fd: int) -> socket:
+        # A socket like this one on `fd`, of the module's own class: programs replace kcpsock.socket.
+        try:
+            made: socket = kcpsock.socket(self.family, self.type, self.proto, fileno=fd)  # type: ignore[assignment]
+            return made
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def shutdown(self, how: int, /) -> None:
+        if self._life is None:
+            super().shutdown(how)
+            return
+        super().shutdown(how)  # first, because it checks `how`; a fresh socket is woken by it, as with TCP
+        life = self._allowed(Event.SHUTDOWN)
+        if life.state is State.CONNECTING:
+            _engine.reset(self.fileno())
+        life.move(Event.SHUTDOWN)
+
+    def _real_close(self, _ss: Any = _Base) -> None:
+        if self.fileno() >= 0:
+            _wait.cancel(self)
+            if self._life is not None:
+                self._leave(self._life)
+        super()._real_close()  # type: ignore[misc]
+
+    def _leave(self, life: Life) -> None:
+        # The last socket of a life is about to close.
+        if life.others(self):
+            return
+        life.close_port()
+        if life.state is State.CONNECTING:
+            _engine.reset(self.fileno())
+        elif life.state is State.CONNECTED:
+            seconds = _options.linger_s(life)
+            if seconds:
+                try:
+                    super().shutdown(_stdlib.SHUT_WR)
+                except OSError:
+                    return
+                _wait.in_thread(_wait.cooperative_hub(), _engine.linger, self.fileno(), seconds)
+
+    def detach(self) -> int:
+        if self.fileno() >= 0:
+            _wait.cancel(self)
+            life = self._life
+            if life is not None and not life.others(self) and life.state in (State.NEW, State.BOUND, State.CONNECTING):
+                keep_detached(life, self.fileno())
+        return super().detach()
+
+    # --- names and options
+
+    def getsockname(self) -> Any:
+        if self._life is None or self.fileno() < 0:
+            return super().getsockname()
+        self._refresh(self._life)
+        return self._life.laddr
+
+    def getpeername(self) -> Any:
+        if self._life is None or self.fileno() < 0:
+            return super().getpeername()
+        return self._allowed(Event.GETPEERNAME).raddr
+
+    def setsockopt(self, *args: Any) -> None:
+        if self._life is None or self.fileno() < 0 or len(args) not in (3, 4):
+            super().setsockopt(*args)
+        else:
+            _options.set_option(self, self._life, *args)
+
+    def getsockopt(self, *args: Any) -> Any:
+        if self._life is None or self.fileno() < 0 or len(args) not in (2, 3):
+            return super().getsockopt(*args)
+        return _options.get_option(self, self._life, *args)
+
+    # For _options: the descriptor's own.
+    def _set_kernel_option(self, level: int, option: int, raw: bytes) -> None:
+        super().setsockopt(level, option, raw)
+
+    def _get_kernel_option(self, level: int, option: int, buflen: int) -> Union[int, bytes]:
+        return super().getsockopt(level, option, buflen)
+
+    # --- bytes
+
+    def _io(
+        self, events: int, call: Callable[..., Any], flags: int, args: Any, *, flagless: bool = False, raw: bool = False
+    ) -> Any:
+        # call(*args, flags) as the thread waits; `flagless` calls take no flags; `raw` is for the listener's own
+        # messages.
+        life = self._life
+        if life is not None and not raw:
+            if life.state not in FLOWING:
+                self._raise_error()
+                self._allowed(Event.RECV if events == POLLIN else Event.SEND)
+            if flags & MSG_OOB:
+                if events == POLLIN:
+                    raise error_of(EINVAL)  # what TCP says when nothing urgent came: nothing ever does
+                flags &= ~MSG_OOB
+        hub = _wait.cooperative_hub()
+        try:
+            if flagless:
+                return call(*args) if hub is None else _wait.cooperate(hub, self, events, call, *args)
+            if hub is None or (flags & MSG_DONTWAIT and self.gettimeout() is None):
+                return call(*args, flags)
+            return _wait.cooperate(hub, self, events, call, *args, flags | MSG_DONTWAIT)
+        except (BrokenPipeError, ConnectionResetError):
+            self._raise_error()
+            raise
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        data: bytes = self._io(POLLIN, super().recv, flags, (bufsize,))
+        if not data and bufsize:
+            self._raise_error()
+        return data
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        size: int = self._io(POLLIN, super().recv_into, flags, (buffer, nbytes))
+        if not size and (nbytes or memoryview(buffer).nbytes):
+            self._raise_error()
+        return size
+
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
+        data, address = self._io(POLLIN, super().recvfrom, flags, (bufsize,))
+        if not data and bufsize:
+            self._raise_error()
+        return data, address
+
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        size, address = self._io(POLLIN, super().recvfrom_into, flags, (buffer, nbytes))
+        if not size and (nbytes or memoryview(buffer).nbytes):
+            self._raise_error()
+        return size, address
+
+    def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
+        data, ancillary, found, address = self._io(POLLIN, super().recvmsg, flags, (bufsize, ancbufsize))
+        if self._life is not None:
+            found &= ~_NOT_TCP_FLAGS
+            if not data and bufsize:
+                self._raise_error()
+        return data, ancillary, found, address
+
+    def recvmsg_into(self, buffers: Any, ancbufsize: int = 0, flags: int = 0, /) -> tuple[int, list[Any], int, Any]:
+        buffers = _again(buffers)
+        size, ancillary, found, address = self._io(POLLIN, super().recvmsg_into, flags, (buffers, ancbufsize))
+        if self._life is not None:
+            found &= ~_NOT_TCP_FLAGS
+            if not size and any(memoryview(buffer).nbytes for buffer in buffers):
+                self._raise_error()
+        return size, ancillary, found, address
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        sent: int = self._io(POLLOUT, super().send, flags, (data,))
+        return sent
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        timeout = self.gettimeout()
+        if _wait.cooperative_hub() is None or timeout == 0:
+            self._io(POLLOUT, super().sendall, flags, (data,))
+            return
+        rest = memoryview(data).cast("B")
+
+        def push(flags: int) -> None:
+            # Goes on where it stopped each time the socket is writable. With a timeout CPython would wait in a second
+            # send().
+            nonlocal rest
+            while True:
+                rest = rest[_Base.send(self, rest, flags) :]
+                if not rest:
+                    return
+                if timeout is not None:
+                    raise BlockingIOError
+
+        self._io(POLLOUT, push, flags, ())
+
+    def sendto(self, *args: Any) -> int:
+        if len(args) not in (2, 3):
+            raise TypeError(f"sendto() takes 2 or 3 arguments ({len(args)} given)")
+        data, address = args[0], args[-1]
+        flags = args[1] if len(args) == 3 else 0
+        if self._life is None:
+            if self.fileno() >= 0:
+                address = _wait.resolved(self.family, address)
+            sent: int = self._io(POLLOUT, lambda data, flags: _Base.sendto(self, data, flags, address), flags, (data,))
+            return sent
+        if not isinstance(address, tuple):
+            raise TypeError(f"sendto(): {self.family.name} address must be tuple, not {address.__class__.__name__}")
+        return self.send(data, flags)
+
+    def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
+        buffers = _again(buffers)
+        if self._life is None and address is not None:
+            call: Any = lambda buffers, ancdata, flags: _Base.sendmsg(self, buffers, ancdata, flags, address)  # noqa: E731
+        else:
+            call = super().sendmsg
+            if address is not None and not isinstance(address, tuple):
+                raise TypeError(
+                    f"sendmsg(): {self.family.name} address must be tuple, not {address.__class__.__name__}"
+                )
+        sent: int = self._io(POLLOUT, call, flags, (buffers, _again(ancdata)))
+        return sent
+
+    def _sendfile_use_sendfile(self, file: Any, offset: int = 0, count: Optional[int] = None) -> int:
+        if self._life is not None and self._life.state not in FLOWING:
+            self._allowed(Event.SEND)
+        if _wait.cooperative_hub() is not None:
+            raise _stdlib._GiveupOnSendfile("a greenlet sends by send()")  # type: ignore[attr-defined]
+        sent: int = super()._sendfile_use_sendfile(file, offset, count)  # type: ignore[misc]
+        return sent
+
+
+def _is_kcp(family: int, type: int, proto: int) -> bool:
+    return (
+        family in (AF_INET, AF_INET6)
+        and type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC) == SOCK_STREAM
+        and proto in (0, _stdlib.IPPROTO_TCP)
+    )
+
+
+def _again(items: Any) -> Any:
+    # Something that a call can go through twice: the first try may find that it would block.
+    return items if isinstance(items, (list, tuple)) or not hasattr(items, "__iter__") else list(items)

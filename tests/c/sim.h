@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/* Two ARQs and a network between them, in virtual time: what test_kcp.c, cost_kcp.c and the fuzz target stand on.
+ * Memory of the simulation itself comes from malloc, so that ks_mem_used and ks_mem_fail_after see the ARQ alone. */
+#ifndef SIM_H
+#define SIM_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+#include "kcp.h"
+
+typedef struct {
+    uint32_t due;
+    uint64_t order; /* packets due at the same time keep their order */
+    int to;
+    size_t size;
+    uint8_t bytes[KS_KCP_MTU_MAX];
+} sim_packet;
+
+typedef struct {
+    uint32_t at;
+    int from;
+    uint8_t cmd, frg;
+    uint16_t wnd;
+    uint32_t ts, sn, una, len;
+} sim_segment;
+
+typedef struct {
+    ks_kcp kcp;
+    ks_seg_pools pools;
+    uint64_t to_send, sent, received; /* bytes; the stream's content is sim_byte(end, offset) */
+    int paused;                       /* does not read */
+    int wrong;                        /* bytes that were not as sent */
+    int packets;
+} sim_end;
+
+typedef struct sim {
+    uint32_t now, delay_ms;
+    sim_end end[2];
+    sim_packet **heap;
+    size_t heap_count, heap_cap;
+    uint64_t order, random;
+    /* -> copies that arrive, 0 to 2; may add to the delay of each. */
+    int (*fate)(struct sim *, int from, const uint8_t *packet, size_t size, uint32_t delay[2]);
+    uint32_t loss_percent;    /* for the fates below */
+    int nth, countdown;
+    sim_segment *trace;       /* every segment sent, when `tracing` */
+    size_t trace_count, trace_cap;
+    int tracing;
+    int spins;                /* flushes that left something due at the same moment */
+} sim;
+
+static inline uint32_t sim_random(sim *s, uint32_t below)
+{
+    s->random ^= s->random << 13;
+    s->random ^= s->random >> 7;
+    s->random ^= s->random << 17;
+    return (uint32_t)(s->random >> 33) % below;
+}
+
+static inline uint8_t sim_byte(int from, uint64_t offset)
+{
+    return (uint8_t)(offset * 31 + (offset >> 8) * 7 + (offset >> 16) * 3 + (uint64_t)from * 101);
+}
+
+static inline int sim_before(const sim_packet *a, const sim_packet *b)
+{
+    return a->due != b->due ? ks_after(b->due, a->due) : a->order < b->order;
+}
+
+static inline void sim_push(sim *s, sim_packet *p)
+{
+    if (s->heap_count == s->heap_cap) {
+        s->heap_cap = s->heap_cap ? s->heap_cap * 2 : 64;
+        s->heap = realloc(s->heap, s->heap_cap * sizeof *s->heap);
+        if (s->heap == NULL)
+            abort();
+    }
+    size_t i = s->heap_count++;
+    for (; i > 0 && sim_before(p, s->heap[(i - 1) / 2]); i = (i - 1) / 2)
+        s->heap[i] = s->heap[(i - 1) / 2];
+    s->heap[i] = p;
+}
+
+static inline sim_packet *sim_pop(sim *s)
+{
+    sim_packet *top = s->heap[0], *last = s->heap[--s->heap_count];
+    size_t i = 0;
+    for (size_t child; (child = 2 * i + 1) < s->heap_count; i = child) {
+        if (child + 1 < s->heap_count && sim_before(s->heap[child + 1], s->heap[child]))
+            child++;
+        if (!sim_before(s->heap[child], last))
+            break;
+        s->heap[i] = s->heap[child];
+    }
+    s->heap[i] = last;
+    return top;
+}
+
+static inline void sim_trace(sim *s, int from, const uint8_t *p, size_t size)
+{
+    while (size >= KS_KCP_HEAD) {
+        if (s->trace_count == s->trace_cap) {
+            s->trace_cap = s->trace_cap ? s->trace_cap * 2 : 256;
+            s->trace = realloc(s->trace, s->trace_cap * sizeof *s->trace);
+            if (s->trace == NULL)
+                abort();
+        }
+        sim_segment *g = &s->trace[s->trace_count++];
+        *g = (sim_segment){s->now,           from, p[4], p[5], ks_load16(p + 6), ks_load32(p + 8), ks_load32(p + 12),
+                           ks_load32(p + 16), ks_load32(p + 20)};
+        p += KS_KCP_HEAD + g->len;
+        size -= KS_KCP_HEAD + g->len;
+    }
+}
+
+typedef struct {
+    sim *s;
+    int from;
+} sim_sender;
+
+static inline void sim_output(void *ctx, const struct iovec *iov, int pieces, size_t size)
+{
+    sim_sender *sender = ctx;
+    sim *s = sender->s;
+    uint8_t bytes[KS_KCP_MTU_MAX];
+    size_t n = 0;
+    for (int i = 0; i < pieces; i++) {
+        if (n + iov[i].iov_len > sizeof bytes)
+            abort();
+        memcpy(bytes + n, iov[i].iov_base, iov[i].iov_len);
+        n += iov[i].iov_len;
+    }
+    if (n != size || size > s->end[sender->from].kcp.cfg.mtu)
+        abort();
+    s->end[sender->from].packets++;
+    if (s->tracing)
+        sim_trace(s, sender->from, bytes, n);
+    uint32_t delay[2] = {s->delay_ms, s->delay_ms};
+    int copies = s->fate == NULL ? 1 : s->fate(s, sender->from, bytes, n, delay);
+    for (int i = 0; i < copies; i++) {
+        sim_packet *p = malloc(sizeof *p);
+        if (p == NULL)
+            abort();
+        p->due = s->now + delay[i];
+        p->order = s->order++;
+        p->to = !sender->from;
+        p->size = n;
+        memcpy(p->bytes, bytes, n);
+        sim_push(s, p);
+    }
+}
+
+static inline void sim_flush(sim *s, int end)
+{
+    sim_sender sender = {s, end};
+    ks_kcp_flush(&s->end[end].kcp, s->now, sim_output, &sender);
+}
+
+static inline void sim_init(sim *s, const ks_kcp_config *a, const ks_kcp_config *b, uint32_t first_sn, uint32_t start_ms)
+{
+    memset(s, 0, sizeof *s);
+    s->random = 88172645463325252u;
+    s->now = start_ms;
+    s->delay_ms = 20;
+    for (int i = 0; i < 2; i++) {
+        ks_seg_pools_init(&s->end[i].pools);
+        ks_kcp_init(&s->end[i].kcp, i == 0 ? a : b, &s->end[i].pools, first_sn);
+    }
+}
+
+static inline void sim_free(sim *s)
+{
+    for (int i = 0; i < 2; i++) {
+        ks_kcp_free(&s->end[i].kcp);
+        ks_seg_pools_free(&s->end[i].pools);
+    }
+    while (s->heap_count > 0)
+        free(sim_pop(s));
+    free(s->heap);
+    free(s->trace);
+}
+
+static inline void sim_read(sim *s, int end)
+{
+    sim_end *e = &s->end[end];
+    for (ks_seg *seg; !e->paused && (seg = ks_kcp_pop(&e->kcp)) != NULL; ks_seg_unref(seg))
+        for (uint32_t i = 0; i < seg->len; i++)
+            e->wrong += ks_seg_data(seg)[i] != sim_byte(!end, e->received++);
+}
+
+/* -> 0 when the ARQ had no memory */
+static inline int sim_write(sim *s, int end, uint32_t most)
+{
+    sim_end *e = &s->end[end];
+    uint8_t bytes[4096];
+    uint32_t n = ks_kcp_room(&e->kcp);
+    n = n < most ? n : most;
+    n = n < sizeof bytes ? n : (uint32_t)sizeof bytes;
+    if (n > e->to_send - e->sent)
+        n = (uint32_t)(e->to_send - e->sent);
+    if (n == 0)
+        return 0;
+    for (uint32_t i = 0; i < n; i++)
+        bytes[i] = sim_byte(end, e->sent + i);
+    int done = ks_kcp_send(&e->kcp, bytes, n);
+    if (done > 0)
+        e->sent += (uint32_t)done;
+    return done > 0;
+}
+
+/* What both ends do at the present moment. */
+static inline void sim_turn(sim *s)
+{
+    for (int i = 0; i < 2; i++) {
+        sim_read(s, i);
+        while (sim_write(s, i, 4096))
+            ;
+        if (ks_kcp_next(&s->end[i].kcp, s->now) == 0) {
+            sim_flush(s, i);
+            s->spins += ks_kcp_next(&s->end[i].kcp, s->now) == 0;
+        }
+    }
+}
+
+/* Moves to the next event, at most to `until`. -> 0 when nothing will ever happen again. */
+static inline int sim_step(sim *s, uint32_t until)
+{
+    uint32_t wait = UINT32_MAX;
+    for (int i = 0; i < 2; i++) {
+        uint32_t next = ks_kcp_next(&s->end[i].kcp, s->now);
+        wait = next < wait ? next : wait;
+    }
+    if (s->heap_count > 0) {
+        uint32_t arrives = ks_after(s->heap[0]->due, s->now) ? s->heap[0]->due - s->now : 0;
+        wait = arrives < wait ? arrives : wait;
+    }
+    if (wait == UINT32_MAX)
+        return 0;
+    s->now = wait < until - s->now ? s->now + wait : until;
+    while (s->heap_count > 0 && !ks_after(s->heap[0]->due, s->now)) {
+        sim_packet *p = sim_pop(s);
+        if (ks_kcp_input_untrusted(&s->end[p->to].kcp, p->bytes, p->size, s->now, false) != KS_OK)
+            abort();
+        free(p);
+    }
+    sim_turn(s);
+    return 1;
+}
+
+static inline int sim_finished(const sim *s)
+{
+    for (int i = 0; i < 2; i++)
+        if (s->end[!i].received != s->end[i].to_send || ks_kcp_unacked(&s->end[i].kcp) != 0)
+            return 0;
+    return 1;
+}
+
+/* Runs for `ms`, or until all was delivered and acknowledged, or nothing moves. */
+static inline void sim_run(sim *s, uint32_t ms)
+{
+    uint32_t until = s->now + ms;
+    sim_turn(s);
+    while (s->now != until && !sim_finished(s) && sim_step(s, until))
+        ;
+}
+
+/* ---- fates ---- */
+
+static inline int fate_random_loss(sim *s, int from, const uint8_t *packet, size_t size, uint32_t delay[2])
+{
+    (void)from, (void)packet, (void)size, (void)delay;
+    return sim_random(s, 100) >= s->loss_percent;
+}
+
+static inline int fate_all_lost(sim *s, int from, const uint8_t *packet, size_t size, uint32_t delay[2])
+{
+    (void)s, (void)from, (void)packet, (void)size, (void)delay;
+    return 0;
+}
+
+/* Every nth packet is lost, both directions counted together. */
+static inline int fate_every_nth_lost(sim *s, int from, const uint8_t *packet, size_t size, uint32_t delay[2])
+{
+    (void)from, (void)packet, (void)size, (void)delay;
+    return ++s->countdown % s->nth != 0;
+}
+
+/* Loss, a second copy, and up to three delays of reordering. */
+static inline int fate_chaos(sim *s, int from, const uint8_t *packet, size_t size, uint32_t delay[2])
+{
+    (void)from, (void)packet, (void)size;
+    if (sim_random(s, 100) < s->loss_percent)
+        return 0;
+    delay[0] += sim_random(s, 3 * s->delay_ms + 1);
+    delay[1] += sim_random(s, 3 * s->delay_ms + 1);
+    return sim_random(s, 100) < 10 ? 2 : 1;
+}
+
+#endif

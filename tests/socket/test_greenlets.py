@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: MIT
+"""In a greenlet nothing blocks the hub; in a plain thread no hub is made."""
+
+import errno
+import socket
+import threading
+
+import gevent
+import gevent.timeout
+import pytest
+from gevent._hub_local import get_hub_if_exists
+
+import kcpsock
+
+from .conftest import LONG_S, SHORT_S, eventually
+
+
+class Ticker:
+    """A greenlet that counts the hub's turns."""
+
+    def __init__(self):
+        self.ticks = 0
+        self._greenlet = gevent.spawn(self._run)
+
+    def _run(self):
+        while True:
+            self.ticks += 1
+            gevent.sleep(0.001)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._greenlet.kill()
+
+
+def goes_on(ticker, blocked):
+    """Whether the hub runs while `blocked` waits."""
+    start = ticker.ticks
+    end = 10_000
+    while ticker.ticks < start + 5 and end:
+        gevent.sleep(0.001)
+        end -= 1
+    return end > 0 and not blocked.ready()
+
+
+@pytest.fixture(params=["kcp", "ordinary"])
+def streams(request, greenlets):
+    """A connected pair, KCP or AF_UNIX: an ordinary socket of ours waits in the same way."""
+    if request.param == "kcp":
+        return greenlets.pair()
+    a, b = kcpsock.socketpair()
+    for sock in (a, b):
+        sock.settimeout(LONG_S)
+    return greenlets.keep(a), greenlets.keep(b)
+
+
+@pytest.mark.parametrize("timeout", [None, LONG_S])
+def test_hub_runs_while_recv_waits(streams, timeout):
+    one, other = streams
+    one.settimeout(timeout)
+    calls = [
+        lambda: one.recv(1),
+        lambda: one.recv_into(bytearray(1)),
+        lambda: one.recvfrom(1),
+        lambda: one.recvmsg(1),
+        lambda: one.recvmsg_into([bytearray(1)]),
+        lambda: one.recvfrom_into(bytearray(1)),
+    ]
+    with Ticker() as ticker:
+        for call in calls:
+            waiting = gevent.spawn(call)
+            assert goes_on(ticker, waiting)
+            other.sendall(b"x")
+            waiting.get(timeout=LONG_S)
+
+
+@pytest.mark.parametrize("timeout", [None, LONG_S])
+def test_hub_runs_while_sendall_waits(streams, timeout):
+    one, other = streams
+    one.settimeout(timeout)
+    size = 50_000_000
+    with Ticker() as ticker:
+        waiting = gevent.spawn(one.sendall, b"x" * size)
+        assert goes_on(ticker, waiting)
+        received = 0
+        while received < size:
+            received += len(other.recv(1 << 20))
+        waiting.get(timeout=LONG_S)
+
+
+@pytest.mark.parametrize("timeout", [None, LONG_S])
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+def test_hub_runs_while_accept_waits(greenlets, timeout, family, tmp_path):
+    server = greenlets.socket(family)
+    server.bind(("127.0.0.1", 0) if family == socket.AF_INET else str(tmp_path / "socket"))
+    server.listen()
+    server.settimeout(timeout)
+    with Ticker() as ticker:
+        waiting = gevent.spawn(server.accept)
+        assert goes_on(ticker, waiting)
+        client = greenlets.socket(family)
+        client.connect(server.getsockname())
+        conn, _ = waiting.get(timeout=LONG_S)
+        assert type(greenlets.keep(conn)) is kcpsock.socket
+
+
+def test_hub_runs_while_connect_waits(greenlets):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, Ticker() as ticker:
+        silent.bind(("127.0.0.1", 0))
+        client = greenlets.socket()
+        waiting = gevent.spawn(client.connect, silent.getsockname())
+        assert goes_on(ticker, waiting)
+        client.close()
+        with pytest.raises(OSError) as caught:
+            waiting.get(timeout=LONG_S)
+        assert caught.value.errno == errno.EBADF
+
+
+def test_hub_runs_while_a_name_is_looked_up(greenlets, monkeypatch):
+    # The hub's resolver is asked, not the C library.
+    asked = []
+
+    class Resolver:
+        def getaddrinfo(self, host, port, family=0, *_):
+            asked.append(host)
+            gevent.sleep(0)
+            return [(family, 1, 6, "", ("127.0.0.1", port or 0))]
+
+    server = greenlets.listener()
+    monkeypatch.setattr(gevent.get_hub(), "_resolver", Resolver())
+    greenlets.socket().connect(("some.name", server.getsockname()[1]))
+    greenlets.socket().bind(("some.other.name", 0))
+    kcpsock.getaddrinfo("a.third.name", 80)
+    with kcpsock.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        datagrams.sendto(b"x", ("a.fourth.name", 9))
+    assert asked == ["some.name", "some.other.name", "a.third.name", "a.fourth.name"]
+
+
+@pytest.mark.parametrize("call", ["recv", "accept"])
+def test_close_gives_ebadf_to_waiting_greenlets(greenlets, call):
+    server = greenlets.listener()
+    sock = server if call == "accept" else greenlets.dial(server)
+    waiting = [gevent.spawn(sock.accept) if call == "accept" else gevent.spawn(sock.recv, 1) for _ in range(3)]
+    gevent.sleep(0)
+    sock.close()
+    assert sock.fileno() == -1
+    for greenlet in waiting:
+        with pytest.raises(OSError) as caught:
+            greenlet.get(timeout=LONG_S)
+        assert caught.value.errno == errno.EBADF
+
+
+def test_close_by_another_thread_gives_ebadf_to_a_greenlet(greenlets):
+    client, _ = greenlets.pair()
+    waiting = gevent.spawn(client.recv, 1)
+    gevent.sleep(0)
+    thread = threading.Thread(target=client.close)
+    thread.start()
+    with pytest.raises(OSError) as caught:
+        waiting.get(timeout=LONG_S)
+    assert caught.value.errno == errno.EBADF
+    thread.join()
+
+
+def test_a_greenlet_can_be_killed_while_it_waits(greenlets):
+    client, conn = greenlets.pair()
+    waiting = gevent.spawn(client.recv, 1)
+    gevent.sleep(0)
+    waiting.kill()
+    conn.sendall(b"x")
+    assert client.recv(1) == b"x"
+
+
+def test_gevent_timeout_interrupts_a_call(greenlets):
+    client, conn = greenlets.pair()
+    with pytest.raises(gevent.timeout.Timeout):
+        with gevent.timeout.Timeout(SHORT_S):
+            client.recv(1)
+    conn.sendall(b"x")
+    assert client.recv(1) == b"x"
+
+
+def test_reader_and_writer_on_one_socket(greenlets):
+    client, conn = greenlets.pair()
+    size = 5_000_000
+    reading = gevent.spawn(client.recv, 1)
+    writing = gevent.spawn(client.sendall, b"x" * size)
+    gevent.sleep(0)
+    conn.sendall(b"y")
+    assert reading.get(timeout=LONG_S) == b"y"
+    received = 0
+    while received < size:
+        received += len(conn.recv(1 << 20))
+    writing.get(timeout=LONG_S)
+
+
+def test_sendall_timeout_is_for_all_of_it(greenlets):
+    client, _ = greenlets.pair()
+    client.settimeout(SHORT_S)
+    with pytest.raises(socket.timeout):
+        client.sendall(b"x" * 100_000_000)
+
+
+def test_a_hundred_greenlets(greenlets):
+    server = greenlets.listener(backlog=128)
+
+    def echo(conn):
+        with conn:
+            while data := conn.recv(1000):
+                conn.sendall(data)
+
+    def serve():
+        for _ in range(100):
+            gevent.spawn(echo, server.accept()[0])
+
+    def call(number):
+        with kcpsock.create_connection(server.getsockname(), LONG_S) as client:
+            for turn in range(10):
+                message = b"%d:%d" % (number, turn)
+                client.sendall(message)
+                if client.recv(1000) != message:
+                    return False
+        return True
+
+    gevent.spawn(serve)
+    calls = [gevent.spawn(call, number) for number in range(100)]
+    assert all(call.get(timeout=LONG_S) for call in calls)
+
+
+def test_a_thread_and_a_greenlet_talk(greenlets):
+    server = greenlets.listener()
+    answers = []
+
+    def client():
+        # A plain thread: it waits in the kernel, and no hub is made for it.
+        with kcpsock.create_connection(server.getsockname(), LONG_S) as sock:
+            sock.sendall(b"question")
+            answers.append(sock.recv(100))
+        answers.append(get_hub_if_exists())
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    conn, _ = greenlets.accept(server)
+    assert conn.recv(100) == b"question"
+    conn.sendall(b"answer")
+    eventually(lambda: not thread.is_alive())
+    assert answers == [b"answer", None]
+
+
+def test_plain_threads_make_no_hub(threads):
+    client, conn = threads.pair()
+    client.sendall(b"x")
+    conn.recv(1)
+    kcpsock.getaddrinfo("localhost", 80)
+    client.close()
+    assert get_hub_if_exists() is None

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: MIT
+"""Processes: what was sent before exit arrives; forked children; another interpreter's start and end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import pytest
+
+import kcpsock
+
+from .conftest import LONG_S, read_all, read_exactly
+
+
+def python(code, *args, **environment):
+    """A new interpreter that runs `code`."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, args)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(process):
+    out, err = process.communicate(timeout=LONG_S)
+    assert (process.returncode, err) == (0, b""), err.decode()
+    return out.decode()
+
+
+def fork(child):
+    """Runs `child` in a forked process; gives its pid."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # threads are running: that is the point
+        pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        child()
+        status = 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def joined(pid):
+    """The exit status of a forked child."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_exit_right_after_send(threads):
+    server = threads.listener()
+    process = python(
+        """
+        import sys, kcpsock
+        sock = kcpsock.create_connection(("127.0.0.1", int(sys.argv[1])))
+        sock.sendall(b"x" * 300_000)
+        sock.close()
+        """,
+        server.getsockname()[1],
+    )
+    conn, _ = threads.accept(server)
+    assert len(read_all(conn)) == 300_000
+    finish(process)
+
+
+def test_exit_without_close(threads):
+    server = threads.listener()
+    process = python(
+        """
+        import sys, warnings, kcpsock
+        warnings.simplefilter("ignore")
+        sock = kcpsock.create_connection(("127.0.0.1", int(sys.argv[1])))
+        sock.sendall(b"x" * 300_000)
+        """,
+        server.getsockname()[1],
+    )
+    conn, _ = threads.accept(server)
+    assert len(read_all(conn)) == 300_000
+    finish(process)
+
+
+def test_exit_of_multiprocessing_child(threads):
+    server = threads.listener()
+    process = python(
+        """
+        import multiprocessing, sys, kcpsock
+        def child(port):
+            sock = kcpsock.create_connection(("127.0.0.1", port))
+            sock.sendall(b"x" * 300_000)
+            sock.close()
+        if __name__ == "__main__":
+            job = multiprocessing.get_context("fork").Process(target=child, args=(int(sys.argv[1]),))
+            job.start()
+            job.join()
+            print(job.exitcode)
+        """,
+        server.getsockname()[1],
+    )
+    conn, _ = threads.accept(server)
+    assert len(read_all(conn)) == 300_000
+    assert finish(process).strip() == "0"
+
+
+def test_exit_with_an_unreachable_peer_is_bounded():
+    code = """
+    import socket, warnings, kcpsock
+    warnings.simplefilter("ignore")
+    silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    silent.bind(("127.0.0.1", 0))
+    sock = kcpsock.socket(profile=kcpsock.Profile(framing="raw"))
+    sock.connect(silent.getsockname())
+    sock.sendall(b"nobody reads this")
+    sock.close()
+    """
+    finish(python(code, KCPSOCK_EXIT_LINGER="0.2"))
+
+
+def test_import_starts_no_thread_and_no_hub():
+    code = """
+    import os, kcpsock
+    from gevent._hub_local import get_hub_if_exists
+    kcpsock.socket().close()
+    print(len(os.listdir("/proc/self/task")), get_hub_if_exists())
+    """
+    assert finish(python(code)).split() == ["1", "None"]
+
+
+@pytest.mark.parametrize("engines,expected", [("1", 1), ("3", 3)])
+def test_engines_of_the_environment(engines, expected):
+    code = """
+    import os, kcpsock
+    server = kcpsock.create_server(("127.0.0.1", 0))
+    pairs = []
+    for _ in range(10):
+        client = kcpsock.create_connection(server.getsockname())
+        conn, _ = server.accept()
+        client.sendall(b"x")
+        assert conn.recv(1) == b"x"
+        pairs += [client, conn]
+    print(len(os.listdir("/proc/self/task")) - 1)
+    for sock in [server, *pairs]:
+        sock.close()
+    """
+    assert finish(python(code, KCPSOCK_ENGINES=engines)).split() == [str(expected)]
+
+
+@pytest.mark.parametrize("name,value", [("KCPSOCK_ENGINES", "0"), ("KCPSOCK_ENGINES", "many"), ("KCPSOCK_UDP", "fast")])
+def test_environment_is_checked(name, value):
+    code = """
+    import kcpsock
+    try:
+        kcpsock.create_server(("127.0.0.1", 0))
+    except ValueError as error:
+        print(error)
+    """
+    out = finish(python(code, **{name: value}))
+    assert name in out and repr(value) in out and "allowed" in out
+
+
+@pytest.mark.parametrize("mode", ["plain", "mmsg", "gso", "auto"])
+def test_udp_modes(mode):
+    code = """
+    import threading, kcpsock
+    server = kcpsock.create_server(("127.0.0.1", 0))
+    client = kcpsock.create_connection(server.getsockname())
+    conn, _ = server.accept()
+    sending = threading.Thread(target=lambda: (client.sendall(b"x" * 3_000_000), client.close()))
+    sending.start()
+    size = 0
+    while part := conn.recv(65536):
+        size += len(part)
+    sending.join()
+    print(size)
+    conn.close(), server.close()
+    """
+    assert finish(python(code, KCPSOCK_UDP=mode)).strip() == "3000000"
+
+
+def test_profile_of_the_environment():
+    code = "import kcpsock; print(kcpsock.socket().profile.sndwnd)"
+    process = python(
+        code.replace("print", "sock = kcpsock.socket(); print").replace("kcpsock.socket().p", "sock.p")
+        + "; sock.close()",
+        KCPSOCK_PROFILE="kcp://?sndwnd=99",
+    )
+    assert finish(process).strip() == "99"
+
+
+def test_socket_module_can_be_replaced():
+    code = """
+    import sys, kcpsock
+    sys.modules["socket"] = kcpsock
+    import http.client, http.server, threading
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = self.path.encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        def log_message(self, *args):
+            pass
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    assert isinstance(server.socket, kcpsock.socket)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    client = http.client.HTTPConnection(*server.server_address)
+    client.request("GET", "/over-kcp")
+    response = client.getresponse()
+    print(response.status, response.read().decode(), type(client.sock).__module__)
+    client.close()
+    server.shutdown()
+    server.server_close()
+    """
+    assert finish(python(code)).split() == ["200", "/over-kcp", "kcpsock"]
+
+
+def test_fork_child_serves_an_accepted_connection(threads):
+    server = threads.listener()
+    client = threads.dial(server)
+    conn, _ = threads.accept(server)
+
+    def child():
+        server.close()
+        assert conn.getpeername() == client.getsockname()
+        data = read_exactly(conn, 5)
+        conn.sendall(data.upper())
+        conn.close()
+
+    pid = fork(child)
+    conn.close()
+    client.sendall(b"hello")
+    assert read_all(client) == b"HELLO"
+    assert joined(pid) == 0
+
+
+def test_fork_child_accepts(threads):
+    server = threads.listener()
+
+    def child():
+        conn, peer = server.accept()
+        conn.sendall(repr(peer).encode())
+        conn.close()
+
+    pids = [fork(child) for _ in range(3)]
+    for _ in pids:
+        client = threads.dial(server)
+        assert read_all(client) == repr(client.getsockname()).encode()
+    assert [joined(pid) for pid in pids] == [0, 0, 0]
+
+
+def test_fork_child_connects_by_engines_of_its_own(threads):
+    server = threads.listener()
+
+    def child():
+        with kcpsock.create_connection(server.getsockname(), LONG_S) as client:
+            client.sendall(b"from the child")
+            assert client.recv(2) == b"ok"
+
+    pid = fork(child)
+    conn, _ = threads.accept(server)
+    assert read_exactly(conn, 14) == b"from the child"
+    conn.sendall(b"ok")
+    assert joined(pid) == 0
+
+
+def test_fork_child_has_no_engine_until_needed(threads):
+    client, conn = threads.pair()
+
+    def child():
+        assert len(os.listdir("/proc/self/task")) == 1
+        client.sendall(b"x")
+        assert len(os.listdir("/proc/self/task")) == 1
+
+    pid = fork(child)
+    assert conn.recv(1) == b"x"
+    assert joined(pid) == 0
+    client.sendall(b"y")
+    assert conn.recv(1) == b"y"
+
+
+def test_fork_child_reads_the_error(threads):
+    import struct
+
+    client, conn = threads.pair()
+
+    def child():
+        with pytest.raises(ConnectionResetError):
+            conn.recv(1)
+
+    pid = fork(child)
+    conn.close()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    assert joined(pid) == 0
+
+
+def test_killed_process_resets_or_ends(threads):
+    # Nobody drains after SIGKILL; the port is closed by the kernel, and the peer finds out when it speaks.
+    server = threads.listener()
+    process = python(
+        """
+        import sys, time, kcpsock
+        sock = kcpsock.create_connection(("127.0.0.1", int(sys.argv[1])))
+        sock.sendall(b"x")
+        time.sleep(600)
+        """,
+        server.getsockname()[1],
+    )
+    conn, _ = threads.accept(server)
+    assert conn.recv(1) == b"x"
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=LONG_S)
+    with pytest.raises(OSError):
+        while True:
+            conn.sendall(b"anybody there?")

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""What a test left behind: descriptors and threads of this process, the kernel's count as well as Python's.
+
+    with leaks.check():
+        ...
+
+The engine starts at first use and stays: use kcpsock once before (the fixture `no_leaks` does).
+"""
+
+import os
+import threading
+import time
+from contextlib import contextmanager
+
+PATIENCE_S = 5.0  # closed sessions linger in the engine for a moment
+
+
+def open_fds():
+    """The descriptors of this process as {number: what it is}; a socket's text holds its inode."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:  # the listing's own descriptor
+            pass
+    return found
+
+
+def native_threads():
+    """All threads of this process, those made in C too, as {id: name}."""
+    found = {}
+    for tid in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{tid}/comm", encoding="utf-8") as comm:
+                found[int(tid)] = comm.read().strip()
+        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            pass
+    return found
+
+
+def snapshot():
+    """All that counts as a leak when it is new: a set of texts for a message."""
+    return (
+        {f"fd {fd} -> {what}" for fd, what in open_fds().items()}
+        | {f"native thread {tid} ({name})" for tid, name in native_threads().items()}
+        | {repr(thread) for thread in threading.enumerate()}
+    )
+
+
+@contextmanager
+def check(patience_s=PATIENCE_S):
+    """Fail if descriptors or threads that the block made are still there patience_s after it."""
+    before = snapshot()
+    yield
+    end = time.monotonic() + patience_s
+    while new := snapshot() - before:
+        if time.monotonic() > end:
+            raise AssertionError("left behind: " + "; ".join(sorted(new)))
+        time.sleep(0.02)
