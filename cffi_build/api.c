@@ -128,6 +128,12 @@ static int run_listen(ks_engine *e, ks_note *n)
     return ks_port_listen(ks_engine_core(e), ks_engine_ports(e), o->udp_fd, o->profile, o->engine_fd, o->inode, o->backlog);
 }
 
+static int run_relisten(ks_engine *e, ks_note *n)
+{
+    const open_note *o = (const open_note *)n;
+    return ks_port_relisten(ks_engine_ports(e), o->udp_fd, o->profile, o->engine_fd, o->inode, o->backlog);
+}
+
 /* The pair, with A on the number app_fd; with `fill`, A is not writable, and the engine gets a duplicate of it. */
 static int make_front(open_note *o, int app_fd, bool fill)
 {
@@ -166,7 +172,15 @@ static int open_front(int engine, int app_fd, int udp_fd, const ks_profile *prof
         return error;
     }
     ks_front_own(udp_fd);
-    int answer = ks_engine_ask(e, &o.note);
+    int answer = -ENOENT;
+    for (int i = 0; run == run_listen && i < ENGINES_MAX && answer == -ENOENT; i++) {
+        ks_engine *owner = engine_of(i);
+        o.note.run = run_relisten;
+        answer = owner == NULL ? -ENOENT : ks_engine_ask(owner, &o.note);
+    }
+    o.note.run = run;
+    if (answer == -ENOENT || answer == -ESHUTDOWN)
+        answer = ks_engine_ask(e, &o.note);
     if (answer == -ESHUTDOWN) {
         ks_front_close(udp_fd);
         ks_front_close(o.engine_fd);
@@ -420,6 +434,41 @@ int ks_udp_park(int udp_fd)
 int ks_udp_unpark(int udp_fd)
 {
     return ks_udp_disconnect(udp_fd);
+}
+
+typedef struct {
+    ks_note note;
+    ks_addr name;
+    bool reuse;
+} adopt_note;
+
+static int run_adopt(ks_engine *e, ks_note *n)
+{
+    const adopt_note *a = (const adopt_note *)n;
+    return ks_port_adopt(ks_engine_ports(e), &a->name, a->reuse);
+}
+
+int ks_udp_adopt(int family, const uint8_t address[16], int port, uint32_t scope, int reuse)
+{
+    adopt_note a = {.note = {.run = run_adopt}, .reuse = reuse != 0};
+    if ((family != AF_INET && family != AF_INET6) || port < 0 || port > UINT16_MAX || address == NULL)
+        return -EINVAL;
+    a.name.sa.sa_family = (sa_family_t)family;
+    if (family == AF_INET6) {
+        memcpy(&a.name.in6.sin6_addr, address, 16);
+        a.name.in6.sin6_port = htons((uint16_t)port);
+        a.name.in6.sin6_scope_id = scope;
+    } else {
+        memcpy(&a.name.in4.sin_addr, address, 4);
+        a.name.in4.sin_port = htons((uint16_t)port);
+    }
+    for (int i = 0; i < ENGINES_MAX; i++) {
+        ks_engine *e = engine_of(i);
+        int answer = e == NULL ? -ENOENT : ks_engine_ask(e, &a.note);
+        if (answer != -ENOENT && answer != -ESHUTDOWN)
+            return answer;
+    }
+    return -ENOENT;
 }
 
 int ks_poll(int fd, int events, int timeout_ms)

@@ -21,6 +21,9 @@ enum { CMD_PUSH = 81, CMD_ACK = 82, CMD_WASK = 83, CMD_WINS = 84 };
 #define SMALL_CAP (256u - (uint32_t)sizeof(ks_seg) - KS_KCP_HEAD)
 #define LARGE_CAP (KS_KCP_MTU_MAX - KS_KCP_HEAD)
 #define RING_FIRST 16u
+/* Until a peer hears our window it guesses: 128 packets in the C version, 32 in kcp-go. So many are taken even where the
+ * window is smaller: what we refused would come back on the peer's growing timeouts only. */
+#define RCV_LEAST_PKTS 128u
 
 uint32_t ks_load32(const uint8_t *p)
 {
@@ -377,7 +380,7 @@ ks_seg *ks_kcp_pop(ks_kcp *k)
     *slot = NULL;
     /* A sender that was told "full", or of half the window less than there is, must hear of the room (RFC 9293 3.8.6.2.2). */
     uint32_t room = window_free(k);
-    if (k->told_wnd == 0 || (room > k->told_wnd && room - k->told_wnd >= max32(1, k->cfg.rcv_wnd / 2))) {
+    if (room > k->told_wnd && (k->told_wnd == 0 || room - k->told_wnd >= max32(1, k->cfg.rcv_wnd / 2))) {
         k->tell_window = true;
         k->flush_now = true;
     }
@@ -576,7 +579,7 @@ static void input_push(ks_kcp *k, uint32_t sn, uint32_t ts, uint8_t frg, const u
         k->flush_now = true;
         return;
     }
-    if (offset >= k->cfg.rcv_wnd)
+    if (offset >= max32(k->cfg.rcv_wnd, RCV_LEAST_PKTS))
         return;
     bool fresh = !ks_after(k->rcv_nxt, sn);
     if (fresh) {
@@ -753,9 +756,16 @@ static void transmit(packer *p, ks_seg *seg)
 static void flush_acks(packer *p)
 {
     ks_kcp *k = p->k;
-    for (uint32_t i = 0; i < k->nacks; i++)
-        if (!ks_after(k->rcv_nxt, k->acks[i].sn) || i + 1 == k->nacks) /* una covers the others */
+    const uint32_t full = k->cfg.mtu / KS_KCP_HEAD;
+    for (uint32_t i = 0; i < k->nacks; i++) {
+        /* una covers what is below it, all but the last. But a turn may bring a whole window, and were its one packet with
+         * una lost, the peer would send the window again: as the peers do, one packet for each so many ACKs. */
+        bool spare = i % full == full - 1 && i + 1 < k->nacks;
+        if (spare || !ks_after(k->rcv_nxt, k->acks[i].sn) || i + 1 == k->nacks)
             pack_control(p, CMD_ACK, k->acks[i].ts, k->acks[i].sn);
+        if (spare)
+            pack_end(p);
+    }
     k->nacks = 0;
 }
 

@@ -2,6 +2,7 @@
 #include "listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -369,28 +370,65 @@ int ks_port_connect(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile
     return 0;
 }
 
+/* Gives the port its listener; engine_fd is the port's from now on, closed on failure. */
+static int attach_front(ks_port *p, int engine_fd, uint64_t inode, int backlog)
+{
+    int sndbuf = FRONT_SNDBUF, error = 0;
+    (void)setsockopt(engine_fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof sndbuf);
+    p->front = (ks_source){.fd = engine_fd, .kind = KS_SOURCE_LISTENER};
+    p->backlog = backlog < 0 ? 0 : (uint32_t)backlog;
+    if (ks_hash_insert(&p->core->by_inode, &p->by_inode, KS_FRONT_KEY(inode, true)) != KS_OK)
+        error = -ENOMEM;
+    else if ((error = ks_poller_add(&p->core->poller, &p->front)) < 0)
+        ks_hash_remove(&p->core->by_inode, &p->by_inode);
+    if (error < 0) {
+        p->front.fd = -1;
+        ks_front_close(engine_fd);
+    }
+    return error;
+}
+
 int ks_port_listen(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile *profile, int engine_fd, uint64_t inode,
                    int backlog)
 {
-    int error = 0, sndbuf = FRONT_SNDBUF;
+    int error = 0;
     ks_port *p = port_new(core, ports, udp_fd, profile, &error);
     if (p == NULL) {
         ks_front_close(engine_fd);
         return error;
     }
-    (void)setsockopt(engine_fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof sndbuf);
-    p->front.fd = engine_fd;
-    p->backlog = backlog < 0 ? 0 : (uint32_t)backlog;
-    if (ks_hash_insert(&core->by_inode, &p->by_inode, KS_FRONT_KEY(inode, true)) != KS_OK)
-        error = -ENOMEM;
-    else if ((error = ks_poller_add(&core->poller, &p->front)) < 0)
-        ks_hash_remove(&core->by_inode, &p->by_inode);
-    if (error < 0) {
-        p->front.fd = -1;
-        ks_front_close(engine_fd);
+    error = attach_front(p, engine_fd, inode, backlog);
+    if (error < 0)
         ks_port_del(p);
-    }
     return error;
+}
+
+/* A port that its listener has left and sessions still hold. */
+static bool is_vacant(const ks_port *p)
+{
+    return p->front.fd < 0 && !p->owner.udp.connected && !p->closing;
+}
+
+int ks_port_adopt(ks_ports *ports, const ks_addr *name, bool reuse)
+{
+    for (const ks_port *p = ports->all; p != NULL; p = p->next)
+        if (!p->owner.udp.connected && ks_addr_equal(&p->local, name)) {
+            int fd = is_vacant(p) && reuse ? fcntl(p->src.fd, F_DUPFD_CLOEXEC, 3) : -1;
+            return fd >= 0 ? fd : -EADDRINUSE;
+        }
+    return -ENOENT;
+}
+
+int ks_port_relisten(ks_ports *ports, int udp_fd, const ks_profile *profile, int engine_fd, uint64_t inode, int backlog)
+{
+    uint64_t socket_inode = ks_front_inode(udp_fd);
+    for (ks_port *p = ports->all; p != NULL; p = p->next)
+        if (is_vacant(p) && ks_front_inode(p->src.fd) == socket_inode) {
+            p->owner.profile = *profile; /* for new sessions; the others have taken over what they need */
+            ks_front_close(udp_fd);
+            return attach_front(p, engine_fd, inode, backlog);
+        }
+    return -ENOENT;
 }
 
 void ks_port_unlisten(ks_port *p)

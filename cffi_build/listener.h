@@ -42,6 +42,11 @@ typedef struct ks_port {
 /* Takes over udp_fd and engine_fd (closed on failure). -> 0 or -errno. */
 int ks_port_listen(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile *profile, int engine_fd, uint64_t inode,
                    int backlog);
+/* A duplicate of the UDP socket bound to `name` that no listener holds any more, though sessions do; -EADDRINUSE when a
+ * listener holds it or `reuse` (SO_REUSEADDR) is not given; -ENOENT: no port of ours. */
+int ks_port_adopt(ks_ports *ports, const ks_addr *name, bool reuse);
+/* As ks_port_listen, on the port whose socket udp_fd duplicates. -ENOENT, and nothing taken over: there is none. */
+int ks_port_relisten(ks_ports *ports, int udp_fd, const ks_profile *profile, int engine_fd, uint64_t inode, int backlog);
 /* Likewise; app_fd, fill_bytes and app_sndbuf as in ks_session_open_stream. */
 int ks_port_connect(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile *profile, int engine_fd, uint64_t inode,
                     int app_fd, int fill_bytes, int app_sndbuf);

@@ -23,17 +23,16 @@ SILENCE_S = 20  # no byte for so long ends the demo
 
 @contextmanager
 def server(directory):
-    """Run serve_directory.py; gives its port, and prints its last words when it ends."""
+    """Run serve_directory.py; gives the process and its port."""
     command = [sys.executable, str(ROOT / "examples" / "serve_directory.py"), str(directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             line = process.stdout.readline()
             if not line:
                 sys.exit(f"demo: the server ended at once; try: {' '.join(command)}")
-            yield int(line.rstrip("/\n").rpartition(":")[2])
+            yield process, int(line.rstrip("/\n").rpartition(":")[2])
         finally:
-            process.terminate()
-            print("server  ", process.communicate(timeout=SILENCE_S)[0].strip())
+            process.kill()
 
 
 def fetch(url, size):
@@ -83,7 +82,7 @@ def main():
     data = random.Random(args.seed).randbytes(args.megabytes * 1_000_000)
     with tempfile.TemporaryDirectory() as directory:
         Path(directory, NAME).write_bytes(data)
-        with server(directory) as port, LossyLink(
+        with server(directory) as (process, port), LossyLink(
             target=("127.0.0.1", port), seed=args.seed, delay_ms=args.rtt_ms / 2, loss=args.loss
         ) as link:
             print(f"{NAME}: http.server -> KCP, {args.loss:.0%} loss, {args.rtt_ms} ms round trip -> requests")
@@ -95,7 +94,10 @@ def main():
             print(f"SHA-256  {digest}, as it should be")
             print(f"goodput  {len(data) / 1e6 / seconds:.1f} MB/s")
             print(f"client   srtt {info.srtt_ms} ms, {info.retrans_segs} retransmissions, loss {info.loss:.1%}")
-            print(f"link     lost {down['lost']} of {down['received']} packets on the way to the client")
+            lost, packets = down["lost"], down["received"]
+            print(f"link     {lost} of {packets} packets to the client lost ({lost / packets:.1%})")
+            process.terminate()  # while the link is there: both ends still say goodbye over it
+            print("server  ", process.communicate(timeout=SILENCE_S)[0].strip())
 
 
 if __name__ == "__main__":

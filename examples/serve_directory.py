@@ -27,7 +27,7 @@ def serve(directory: str, port: int) -> None:
         except KeyboardInterrupt:
             pass
     sent, again = (kcpsock.stats()[name] for name in ("OutSegs", "RetransSegs"))
-    print(f"{sent} segments sent, {again} retransmissions, loss {again / max(sent, 1):.1%}", flush=True)
+    print(f"{sent} segments sent, {again} of them retransmissions ({again / max(sent, 1):.1%})", flush=True)
 
 
 if __name__ == "__main__":

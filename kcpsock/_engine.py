@@ -23,7 +23,7 @@ import signal
 import struct
 import sys
 import time
-from errno import EINTR
+from errno import EINTR, ENOENT
 from typing import Any, NamedTuple, Optional, Union
 
 import gevent
@@ -246,6 +246,17 @@ def set_option(fd: int, option: int, value: int) -> None:
 def park(udp_fd: int) -> None:
     """Lets a bound UDP socket refuse strangers, as a TCP port does that nobody listens on."""
     check(lib.ks_udp_park(udp_fd))
+
+
+def adopt(family: int, name: Address, reuse: bool) -> int:
+    """A descriptor of the UDP port `name` if connections alone still hold it, and SO_REUSEADDR (`reuse`) is set.
+
+    -1 when no engine of this process holds it (any more). OSError EADDRINUSE: it is held, as TCP would say.
+    """
+    address = _socket.inet_pton(family, name[0].partition("%")[0])
+    scope = name[3] if len(name) > 3 else 0
+    result = int(lib.ks_udp_adopt(family, address.ljust(16, b"\0"), name[1], scope, reuse))
+    return -1 if result == -ENOENT else check(result)
 
 
 def unpark(udp_fd: int) -> None:

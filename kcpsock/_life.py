@@ -14,12 +14,12 @@ from __future__ import annotations
 import _socket
 import os
 import weakref
-from errno import ECONNREFUSED
+from errno import EADDRINUSE, ECONNREFUSED
 from typing import Any, Optional
 
 from . import _engine, _wait
 from ._engine import Address
-from ._errors import check
+from ._errors import check, error_of
 from ._profile import Profile
 from ._states import Event, State, following
 
@@ -48,6 +48,7 @@ class Life:
 
     __slots__ = (
         "__weakref__",
+        "adopted",
         "bound",
         "error",
         "family",
@@ -67,6 +68,7 @@ class Life:
         self.laddr: Address = ("0.0.0.0", 0) if family == _socket.AF_INET else ("::", 0, 0, 0)
         self.raddr: Optional[Address] = None
         self.bound: Optional[Address] = None  # what bind() gave; a later attempt to connect or listen takes it again
+        self.adopted = False  # udp_fd is the port of connections that live on: it is not parked, and only for listen()
         self.udp_fd = -1  # the parked port, from bind() until an engine takes it
         self.error = 0  # an errno found on the way, for the call that reports it
         self.options: dict[tuple[int, int], bytes] = {}  # (level, option) -> what the program set
@@ -104,10 +106,11 @@ class Life:
 
     def bind(self, address: Any) -> None:
         """Binds and parks a UDP port; raises what the kernel, or the resolver, says of the address."""
-        udp = self._bound(_wait.resolved(self.family, address))
+        udp = self._bound_or_adopted(_wait.resolved(self.family, address))
         try:
             name: Address = udp.getsockname()
-            _engine.park(udp.fileno())
+            if not self.adopted:
+                _engine.park(udp.fileno())
         except BaseException:
             udp.close()
             raise
@@ -123,6 +126,8 @@ class Life:
     def dial(self, address: Any) -> int:
         """A UDP descriptor connected to `address`, for connect(); sets both names. Raises as bind() does."""
         address = _wait.resolved(self.family, address)
+        if self.adopted:
+            raise error_of(EADDRINUSE)
         udp = self._port()
         try:
             errno = udp.connect_ex(address)
@@ -152,7 +157,10 @@ class Life:
             return self._bound(self.bound) if self.bound else self._udp_socket()
         udp = _socket.socket(self.family, _socket.SOCK_DGRAM, 0, self.udp_fd)
         self.udp_fd = -1
-        _engine.unpark(udp.fileno())
+        if self.adopted:
+            self.adopted = False
+        else:
+            _engine.unpark(udp.fileno())
         return udp
 
     def _udp_socket(self) -> Any:
@@ -161,6 +169,23 @@ class Life:
             if (level, option) in self.options:
                 udp.setsockopt(level, option, self.options[level, option])
         return udp
+
+    def _bound_or_adopted(self, address: Any) -> Any:
+        # As _bound(); but a port that only an engine still holds, for a listener that was closed, is not in use.
+        self.adopted = False
+        try:
+            return self._bound(address)
+        except OSError as error:
+            if error.errno != EADDRINUSE:
+                raise
+            host, port = address[0] or None, address[1]
+            name = _socket.getaddrinfo(host, port, self.family, _socket.SOCK_DGRAM, 0, _socket.AI_PASSIVE)[0][4]
+            reuse = self.options.get((_socket.SOL_SOCKET, _socket.SO_REUSEADDR), b"\0")
+            fd = _engine.adopt(self.family, name, any(reuse))
+        if fd < 0:
+            return self._bound(address)  # the engine has closed it by now
+        self.adopted = True
+        return _socket.socket(self.family, _socket.SOCK_DGRAM, 0, fd)
 
     def _bound(self, address: Any) -> Any:
         # A UDP socket bound to `address`.

@@ -260,7 +260,7 @@ class socket(_Base):
 
     def accept(self) -> tuple[socket, Any]:
         if self._life is None:
-            fd, peer = self._io(POLLIN, super()._accept, 0, (), flagless=True)  # type: ignore[misc]
+            fd, peer = self._io(POLLIN, _Base._accept, (), None, accepts=True)  # type: ignore[attr-defined]
             accepted = self._with_descriptor(fd)
         else:
             accepted, peer = self._accept_kcp(self._allowed(Event.ACCEPT))
@@ -272,8 +272,8 @@ class socket(_Base):
     def _accept_kcp(self, listener: Life) -> tuple[socket, Address]:
         # One message from the engine is one connection: its names, and its descriptor.
         flags = int(_stdlib.MSG_CMSG_CLOEXEC)
-        args = (ACCEPT_MSG_BYTES, _ACCEPT_ANCILLARY_BYTES)
-        message, ancillary, _, _ = self._io(POLLIN, super().recvmsg, flags, args, raw=True)
+        sizes = (ACCEPT_MSG_BYTES, _ACCEPT_ANCILLARY_BYTES)
+        message, ancillary, _, _ = self._io(POLLIN, _Base.recvmsg, sizes, flags, accepts=True)
         if not message:
             raise error_of(EINVAL)  # shut down
         fds = array("i")
@@ -309,11 +309,14 @@ class socket(_Base):
         if self._life is None:
             super().shutdown(how)
             return
-        super().shutdown(how)  # first, because it checks `how`; a fresh socket is woken by it, as with TCP
-        life = self._allowed(Event.SHUTDOWN)
-        if life.state is State.CONNECTING:
+        self._refresh(self._life)
+        connecting = self._life.state is State.CONNECTING
+        super().shutdown(how)  # it checks `how`; and what waits on a fresh socket is woken by it, as with TCP
+        if connecting:
             _engine.reset(self.fileno())
-        life.move(Event.SHUTDOWN)
+        else:
+            self._allowed(Event.SHUTDOWN)
+        self._life.move(Event.SHUTDOWN)
 
     def _real_close(self, _ss: Any = _Base) -> None:
         if self.fileno() >= 0:
@@ -380,13 +383,12 @@ class socket(_Base):
     # --- bytes
 
     def _io(
-        self, events: int, call: Callable[..., Any], flags: int, args: Any, *, flagless: bool = False, raw: bool = False
+        self, events: int, method: Callable[..., Any], args: Any, flags: Optional[int], *, accepts: bool = False
     ) -> Any:
-        # call(*args, flags) as the thread waits; `flagless` calls take no flags; `raw` is for the listener's own
+        # method(self, *args, flags), waiting as the thread demands. `accepts`: not bytes of a stream, but a listener's
         # messages.
-        life = self._life
-        if life is not None and not raw:
-            if life.state not in FLOWING:
+        if self._life is not None and not accepts and flags is not None:
+            if self._life.state not in FLOWING:
                 self._raise_error()
                 self._allowed(Event.RECV if events == POLLIN else Event.SEND)
             if flags & MSG_OOB:
@@ -395,41 +397,39 @@ class socket(_Base):
                 flags &= ~MSG_OOB
         hub = _wait.cooperative_hub()
         try:
-            if flagless:
-                return call(*args) if hub is None else _wait.cooperate(hub, self, events, call, *args)
-            if hub is None or (flags & MSG_DONTWAIT and self.gettimeout() is None):
-                return call(*args, flags)
-            return _wait.cooperate(hub, self, events, call, *args, flags | MSG_DONTWAIT)
+            if hub is not None and not (flags and flags & MSG_DONTWAIT and self.gettimeout() is None):
+                return _wait.cooperate(hub, self, events, method, args, flags)
+            return method(self, *args) if flags is None else method(self, *args, flags)
         except (BrokenPipeError, ConnectionResetError):
             self._raise_error()
             raise
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        data: bytes = self._io(POLLIN, super().recv, flags, (bufsize,))
+        data: bytes = self._io(POLLIN, _Base.recv, (bufsize,), flags)
         if not data and bufsize:
             self._raise_error()
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        size: int = self._io(POLLIN, super().recv_into, flags, (buffer, nbytes))
+        size: int = self._io(POLLIN, _Base.recv_into, (buffer, nbytes), flags)
         if not size and (nbytes or memoryview(buffer).nbytes):
             self._raise_error()
         return size
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
-        data, address = self._io(POLLIN, super().recvfrom, flags, (bufsize,))
+        data, address = self._io(POLLIN, _Base.recvfrom, (bufsize,), flags)
         if not data and bufsize:
             self._raise_error()
         return data, address
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
-        size, address = self._io(POLLIN, super().recvfrom_into, flags, (buffer, nbytes))
+        size, address = self._io(POLLIN, _Base.recvfrom_into, (buffer, nbytes), flags)
         if not size and (nbytes or memoryview(buffer).nbytes):
             self._raise_error()
         return size, address
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
-        data, ancillary, found, address = self._io(POLLIN, super().recvmsg, flags, (bufsize, ancbufsize))
+        data, ancillary, found, address = self._io(POLLIN, _Base.recvmsg, (bufsize, ancbufsize), flags)
         if self._life is not None:
             found &= ~_NOT_TCP_FLAGS
             if not data and bufsize:
@@ -438,7 +438,7 @@ class socket(_Base):
 
     def recvmsg_into(self, buffers: Any, ancbufsize: int = 0, flags: int = 0, /) -> tuple[int, list[Any], int, Any]:
         buffers = _again(buffers)
-        size, ancillary, found, address = self._io(POLLIN, super().recvmsg_into, flags, (buffers, ancbufsize))
+        size, ancillary, found, address = self._io(POLLIN, _Base.recvmsg_into, (buffers, ancbufsize), flags)
         if self._life is not None:
             found &= ~_NOT_TCP_FLAGS
             if not size and any(memoryview(buffer).nbytes for buffer in buffers):
@@ -446,55 +446,53 @@ class socket(_Base):
         return size, ancillary, found, address
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        sent: int = self._io(POLLOUT, super().send, flags, (data,))
+        sent: int = self._io(POLLOUT, _Base.send, (data,), flags)
         return sent
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        timeout = self.gettimeout()
-        if _wait.cooperative_hub() is None or timeout == 0:
-            self._io(POLLOUT, super().sendall, flags, (data,))
+        if _wait.cooperative_hub() is None or self.gettimeout() == 0:
+            self._io(POLLOUT, _Base.sendall, (data,), flags)
             return
         rest = memoryview(data).cast("B")
 
-        def push(flags: int) -> None:
-            # Goes on where it stopped each time the socket is writable. With a timeout CPython would wait in a second
-            # send().
+        def push(sock: Any, flags: int) -> None:
+            # Goes on where it stopped, each time the socket is writable again: as in the stdlib, one timeout is for all
+            # of it.
             nonlocal rest
             while True:
-                rest = rest[_Base.send(self, rest, flags) :]
+                rest = rest[_Base.send(sock, rest, flags) :]
                 if not rest:
                     return
-                if timeout is not None:
-                    raise BlockingIOError
 
-        self._io(POLLOUT, push, flags, ())
+        self._io(POLLOUT, push, (), flags)
 
     def sendto(self, *args: Any) -> int:
         if len(args) not in (2, 3):
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(args)} given)")
         data, address = args[0], args[-1]
         flags = args[1] if len(args) == 3 else 0
-        if self._life is None:
-            if self.fileno() >= 0:
-                address = _wait.resolved(self.family, address)
-            sent: int = self._io(POLLOUT, lambda data, flags: _Base.sendto(self, data, flags, address), flags, (data,))
-            return sent
-        if not isinstance(address, tuple):
-            raise TypeError(f"sendto(): {self.family.name} address must be tuple, not {address.__class__.__name__}")
-        return self.send(data, flags)
+        if self._life is not None:
+            self._check_ignored(address, "sendto")
+            return self.send(data, flags)
+        if self.fileno() >= 0:
+            address = _wait.resolved(self.family, address)
+        sent: int = self._io(POLLOUT, lambda sock, flags: _Base.sendto(sock, data, flags, address), (), flags)
+        return sent
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
-        buffers = _again(buffers)
-        if self._life is None and address is not None:
-            call: Any = lambda buffers, ancdata, flags: _Base.sendmsg(self, buffers, ancdata, flags, address)  # noqa: E731
-        else:
-            call = super().sendmsg
-            if address is not None and not isinstance(address, tuple):
-                raise TypeError(
-                    f"sendmsg(): {self.family.name} address must be tuple, not {address.__class__.__name__}"
-                )
-        sent: int = self._io(POLLOUT, call, flags, (buffers, _again(ancdata)))
+        buffers, ancdata = _again(buffers), _again(ancdata)
+        if self._life is not None and address is not None:
+            self._check_ignored(address, "sendmsg")
+            address = None
+        sent: int = self._io(
+            POLLOUT, lambda sock, flags: _Base.sendmsg(sock, buffers, ancdata, flags, address), (), flags
+        )
         return sent
+
+    def _check_ignored(self, address: Any, call: str) -> None:
+        # A connected stream has one peer, whatever the address says; but an address it has to be.
+        if not isinstance(address, tuple):
+            raise TypeError(f"{call}(): {self.family.name} address must be tuple, not {address.__class__.__name__}")
 
     def _sendfile_use_sendfile(self, file: Any, offset: int = 0, count: Optional[int] = None) -> int:
         if self._life is not None and self._life.state not in FLOWING:

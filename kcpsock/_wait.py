@@ -4,9 +4,6 @@
 A thread without a gevent hub waits in the kernel, by calling the stdlib's own method; none is made for it. In a
 greenlet the call is tried without waiting, and when it would block the greenlet sleeps on its hub's io watcher, so that
 the hub runs on. Any number of greenlets may wait on one socket; closing the socket gives each of them EBADF.
-
-A greenlet that lost a race to another thread or process, after its descriptor was ready and while the socket has a
-timeout, waits in the kernel: CPython polls by itself then. Nothing but a pause of the hub comes of it.
 """
 
 from __future__ import annotations
@@ -30,6 +27,8 @@ from ._errors import error_of, timed_out
 T = TypeVar("T")
 
 _HUB_EVENTS = {POLLIN: 1, POLLOUT: 2}  # poll(2) -> libev
+# The C type's own attributes: the class above it makes enums of them.
+_family, _type, _proto = (getattr(_socket.socket, name).__get__ for name in ("family", "type", "proto"))
 _READY, _TIMED_OUT, _CLOSED = "ready", "timed out", "closed"
 
 
@@ -49,22 +48,39 @@ def cooperative_hub() -> Any:
     return None if hub is None or getcurrent() is hub else hub
 
 
-def cooperate(hub: Any, sock: Waitable, events: int, call: Callable[..., T], *args: Any) -> T:
-    """`call(*args)`, which must not wait by itself, as soon as it wouldn't block. Honours the socket's timeout."""
+def cooperate(hub: Any, sock: Any, events: int, method: Callable[..., T], args: Any, flags: Optional[int]) -> T:
+    """`method(sock, *args, flags)` as soon as it wouldn't block, or a timeout; `flags` None: the method takes none."""
     timeout = sock.gettimeout()
-    if timeout == 0 or sock.fileno() < 0:
-        return call(*args)
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
-        # With a timeout CPython would poll in the kernel before it calls, so we look first; without one, the call
-        # itself is the look.
-        if timeout is None or _engine.poll(sock.fileno(), events, 0):
-            try:
-                return call(*args)
-            except BlockingIOError:
-                pass
+        try:
+            return _attempt(sock, timeout, events, method, args, flags)
+        except BlockingIOError:
+            if timeout == 0:
+                raise
         if not _sleep(hub, sock, events, deadline):
             raise timed_out()
+
+
+def _attempt(
+    sock: Any, timeout: Optional[float], events: int, method: Callable[..., T], args: Any, flags: Optional[int]
+) -> T:
+    # One call that doesn't wait: BlockingIOError when it would.
+    fd = sock.fileno()
+    if fd >= 0 and timeout:
+        # CPython would poll in the kernel by itself. Its descriptor is non-blocking already, so an object without
+        # timeout on the same number doesn't wait.
+        impatient = _socket.socket(_family(sock), _type(sock), _proto(sock), fd)
+        try:
+            impatient.settimeout(0)
+            return method(impatient, *args) if flags is None else method(impatient, *args, flags)
+        finally:
+            impatient.detach()
+    if flags is not None:
+        return method(sock, *args, flags | _socket.MSG_DONTWAIT)
+    if fd >= 0 and timeout is None and not _engine.poll(fd, events, 0):
+        raise BlockingIOError
+    return method(sock, *args)
 
 
 def until_ready(sock: Waitable, events: int, timeout_s: Optional[float]) -> bool:
@@ -85,7 +101,9 @@ def cancel(sock: Waitable) -> None:
     """Gives EBADF to every greenlet that waits on `sock`. To be called before its descriptor goes."""
     waits, sock._waits = sock._waits, None
     for hub, watcher, waiter in waits or ():
-        if hub is get_hub_if_exists():
+        if hub.loop is None:
+            pass  # destroyed, and its greenlets with it
+        elif hub is get_hub_if_exists():
             watcher.stop()  # at once: the descriptor's number may be another's before the hub's next turn
             hub.loop.run_callback(waiter.switch, _CLOSED)
         else:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Two ARQs and a bad network between them, in virtual time: no sockets, no clock, no threads; the same seed, the same run.
+"""Two ARQs and a bad network between them, in virtual time: no sockets, clock or threads; same seed, same run.
 
     a, b = End(profile()), End(profile(mtu_bytes=500))
     net = Network(a, b, seed=7, fates=[random_loss(0.1), reorder(0.2, 30)], delay_ms=20)
     a.outbox, b.outbox = Stream(data), Stream(other)
     net.run()            # until all is delivered and acknowledged; else Stalled, with the fate of the latest packets
 
-A fate is a function (network, packet, delays) -> delays: `delays` holds one delay in ms per copy that arrives; none: lost.
+A fate is a function (network, packet, delays) -> delays: `delays` holds the ms of each copy that arrives; none: lost.
 Knows kcpsock._native only.
 """
 
@@ -173,7 +173,9 @@ Fate = Callable[["Network", Packet, list], list]
 class Network:
     """Carries packets between ends a and b. Any object with End's methods can be one: tests/interop brings a peer."""
 
-    def __init__(self, a, b, *, seed: int = 1, fates: Sequence[Fate] = (), delay_ms: int = 20, start_ms: int = 0) -> None:
+    def __init__(
+        self, a, b, *, seed: int = 1, fates: Sequence[Fate] = (), delay_ms: int = 20, start_ms: int = 0
+    ) -> None:
         self.ends = (a, b)
         self.random = random.Random(seed)
         self.seed, self.fates, self.delay_ms = seed, fates, delay_ms
@@ -222,8 +224,10 @@ class Network:
 
     def history(self) -> str:
         lines = [f"{packet.describe()}  -> {fate}" for packet, fate in self._log]
-        done = ", ".join(f"{'ab'[i]}: {end.outbox.arrived} arrived, {end.unacked} unacked" for i, end in enumerate(self.ends))
-        return f"seed {self.seed}, at {self.elapsed_ms} ms, {self.packets} packets, {self.lost} lost; {done}\n" + "\n".join(lines)
+        for name, end in zip("ab", self.ends):
+            lines.append(f"{name}: {end.outbox.arrived} arrived here, {end.unacked} unacked")
+        lines.append(f"seed {self.seed}, at {self.elapsed_ms} ms, {self.packets} packets, {self.lost} lost")
+        return "\n".join(lines)
 
     def _next_event(self) -> int | None:
         waits = [end.next(self.now_ms) for end in self.ends]

@@ -71,6 +71,12 @@ def test_lost_acks_cost_little(transfer, loss):
     assert a.retrans_segs <= 2.5 * loss * 5000 + 20
 
 
+def test_lost_ack_of_a_burst(transfer):
+    """A window that arrives in one moment is acknowledged by more than one packet."""
+    net, a, b = transfer({"sndwnd_pkts": 256, "rcvwnd_pkts": 256}, 10_000, [nw.random_loss(0.1, [1])])
+    assert a.retrans_segs <= 0.02 * 10_000
+
+
 def test_loss_hardly_slows_a_wide_window(transfer):
     settings = {"sndwnd_pkts": 512, "rcvwnd_pkts": 512}
     without, _, _ = transfer(settings, 10_000)

@@ -121,7 +121,7 @@ def test_dead_link():
     end.outbox = nw.Stream(b"x")
     end.write()
     now = 0
-    for sent in range(1, 21):
+    for _ in range(20):
         assert not end.dead
         assert len(end.flush(now)) == 1
         now += end.next(now)

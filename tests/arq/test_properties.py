@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The ARQ's promise: over any mix of loss, reordering and repetition, every byte once and in order, and it terminates."""
+"""The ARQ's promise: over any mix of loss, reordering and repetition, every byte once, in order, and an end."""
 
+import errno
 import random
 
 import pytest
@@ -108,7 +109,7 @@ PLAIN = nw.profile()
 SMALL = nw.profile(sndwnd_pkts=1, rcvwnd_pkts=1, mtu_bytes=50, nc=0, nodelay=0)
 
 
-@settings(common, max_examples=3000, derandomize=True)
+@settings(common, max_examples=1500, derandomize=True)
 @given(**STREAMS)
 @example((PLAIN, PLAIN), ROUGH, 0, (200, 200), 1 << 16)
 @example((PLAIN, SMALL), WRAPPING, 0xFFFFFFF0, (200, 200), 100)
@@ -126,14 +127,14 @@ def test_messages_arrive_whole(profiles, conditions, first_sn, sizes):
 
 
 @pytest.mark.soak
-@settings(common, max_examples=3000)
+@settings(common, max_examples=5000)
 @given(**STREAMS)
 def test_streams_arrive_whole_soak(profiles, conditions, first_sn, segments, write_bytes):
     check_streams(profiles, conditions, first_sn, segments, write_bytes)
 
 
 @pytest.mark.soak
-@settings(common, max_examples=2000)
+@settings(common, max_examples=5000)
 @given(**MESSAGES)
 def test_messages_arrive_whole_soak(profiles, conditions, first_sn, sizes):
     check_messages(profiles, conditions, first_sn, sizes)
@@ -165,8 +166,8 @@ def test_reader_that_pauses(profiles, conditions, pauses):
 @settings(common, max_examples=300, derandomize=True)
 @given(st.lists(st.binary(max_size=120), max_size=30), st.booleans())
 def test_any_bytes_are_survived(packets, with_conv):
-    """Strangers' packets, before and during a transfer. What looks like a segment of this conversation may change it, so
-    only packets of another conversation promise that the data still arrives."""
+    """Strangers' packets before a transfer. What looks like a segment of this conversation may change it: only after
+    packets of other conversations the data must still arrive."""
     a, b = nw.End(nw.profile()), nw.End(nw.profile())
     a.outbox = nw.Stream(b"x" * 5000)
     for number, packet in enumerate(packets):
@@ -175,7 +176,7 @@ def test_any_bytes_are_survived(packets, with_conv):
         elif packet[:4] == (0x1234).to_bytes(4, "little"):
             continue
         for end in (a, b):
-            assert nw.lib.ks_arq_input(end.handle, packet, len(packet), number) in (0, -74)
+            assert nw.lib.ks_arq_input(end.handle, packet, len(packet), number) in (0, -errno.EBADMSG)
     if with_conv:
         a.flush(100, force=True)
         b.flush(100, force=True)

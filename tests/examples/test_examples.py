@@ -65,6 +65,7 @@ def test_serve_directory(tmp_path):
             assert run("-c", FETCH, url + "data.bin").stdout == data
         finally:
             server.terminate()
+        assert "segments sent" in server.communicate(timeout=20)[0]
     assert server.returncode == 0
 
 
@@ -80,7 +81,7 @@ def test_demo_small():
 def test_demo_damage_is_an_error():
     # A stand-in for fetch() that got another file.
     program = """
-import runpy, sys, types
+import sys, types
 sys.path.insert(0, "examples")
 import demo
 demo.fetch = lambda url, size: ("0" * 64, 1.0, types.SimpleNamespace())

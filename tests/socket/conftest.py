@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """One body, three runs: the kernel's TCP with threads, KCP with threads, KCP with greenlets in one thread.
 
-A test takes `net` and uses net.socket(), net.create_server(), net.AF_INET, ... as from the module `socket`, and net.spawn()
-for what happens at the same time. What holds for KCP alone takes `kcp`.
+A test takes `net` and uses net.socket(), net.create_server(), net.AF_INET, ... as from the module `socket`, and
+net.spawn() for what happens at the same time. What holds for KCP alone takes `kcp`.
 """
 
 import queue

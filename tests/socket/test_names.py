@@ -91,8 +91,10 @@ def test_create_server_names_the_address_in_use(net, server):
 
 def test_bind_again_after_close(net, server):
     address = server.getsockname()
-    net.dial(server)
-    server.close()
+    client = net.dial(server)
+    conn, _ = net.accept(server)
+    for sock in (client, conn, server):
+        sock.close()
 
     def bind():
         sock = net.socket()

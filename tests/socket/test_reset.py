@@ -77,6 +77,21 @@ def test_reset_wakes_a_writer(net, pair):
         writing.join()
 
 
+def test_listener_closed_resets_who_was_not_accepted(net, server):
+    client = net.dial(server)
+    server.close()
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+
+
+def test_accepted_connection_survives_its_listener(net, server):
+    client = net.dial(server)
+    conn, _ = net.accept(server)
+    server.close()
+    client.sendall(b"x")
+    assert conn.recv(1) == b"x"
+
+
 def test_linger_waits_until_all_is_acknowledged(net, pair):
     client, conn = pair
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 20))

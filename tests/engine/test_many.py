@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+"""A thousand connections at once: every echo is right, the library has one thread all the same, and all is freed."""
+
+CONNECTIONS = 1000
+
+
+def test_many_connections_echo(peers):
+    server, client = peers(), peers()
+    idle = {peer: peer.idle() for peer in (server, client)}
+    port = server.listen(backlog=CONNECTIONS)
+    server.serve_echo()
+
+    assert client.echo_many(port, 1, 3000, 3) == [1, 1, 1]
+    client.freed()
+    before = client.counts()
+    good, most_sessions, library_threads = client.echo_many(port, CONNECTIONS, 3000, 3)
+    assert (good, most_sessions, library_threads) == (CONNECTIONS, CONNECTIONS, 1)
+
+    now = server.counts()
+    print(f"client and server memory after: {client.counts()['MemoryBytes']}, {now['MemoryBytes']}")
+    assert now["library_threads"] == 1
+    assert now["PassiveOpens"] == CONNECTIONS + 1
+    assert client.counts()["ActiveOpens"] - before["ActiveOpens"] == CONNECTIONS
+    assert now["BytesReceived"] == now["BytesSent"] == (CONNECTIONS + 1) * 3 * 3004
+    server.stop_echo()
+    for peer in (server, client):
+        peer.freed(idle[peer])
