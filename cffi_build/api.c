@@ -272,6 +272,21 @@ int ks_reset(int app_fd)
     return ask_front(app_fd, &f, run_reset);
 }
 
+static int run_closing(ks_engine *e, ks_note *n)
+{
+    ks_port *port;
+    const ks_stream *st = stream_of(e, ((front_note *)n)->inode, &port);
+    if (port != NULL)
+        ks_port_closing(port);
+    return st != NULL || port != NULL ? 0 : -ENOTSOCK;
+}
+
+int ks_closing(int app_fd)
+{
+    front_note f = {0};
+    return ask_front(app_fd, &f, run_closing);
+}
+
 static int run_linger(ks_engine *e, ks_note *n)
 {
     ks_port *port;

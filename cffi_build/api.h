@@ -38,6 +38,7 @@ int ks_listen(int engine, int app_fd, int udp_fd, const ks_profile *profile, int
 int ks_is_kcp(int app_fd);                 /* 0 no; 1 connection; 2 listener */
 int ks_take_error(int app_fd);             /* the errno that ended it, once; 0 none */
 int ks_reset(int app_fd);                  /* abandon now: a connect in progress, or SO_LINGER (1, 0) */
+int ks_closing(int app_fd);                /* a listener is about to be closed: resets what accept() has not taken */
 int ks_linger(int app_fd, int timeout_ms); /* wait until all that was written is acknowledged; -ETIMEDOUT */
 int ks_set_option(int app_fd, int option, int64_t value);
 int ks_get_info(int app_fd, ks_info *info);

@@ -9,6 +9,7 @@
 #include "err.h"
 #include "kcp.h"
 #include "mem.h"
+#include "profile.h"
 
 #define ARQS_MAX 1024
 
@@ -43,39 +44,11 @@ static int leave(int result)
     return result;
 }
 
-static int in_range(int32_t value, int32_t low, int32_t high)
-{
-    return value >= low && value <= high;
-}
-
-static int config_from(ks_kcp_config *c, uint32_t conv, const ks_profile *p)
-{
-    const int32_t wnd_max = KS_KCP_WND_MAX, mtu_min = KS_KCP_MTU_MIN, mtu_max = KS_KCP_MTU_MAX, resend_max = KS_KCP_RESEND_MAX;
-    if (p == NULL || !in_range(p->mtu_bytes, mtu_min, mtu_max) || !in_range(p->sndwnd_pkts, 1, wnd_max) ||
-        !in_range(p->rcvwnd_pkts, 1, wnd_max) || !in_range(p->interval_ms, 10, 5000) || !in_range(p->resend, 0, resend_max))
-        return -EINVAL;
-    *c = (ks_kcp_config){
-        .conv = conv,
-        .mtu = (uint32_t)p->mtu_bytes,
-        .snd_wnd = (uint32_t)p->sndwnd_pkts,
-        .rcv_wnd = (uint32_t)p->rcvwnd_pkts,
-        .interval = (uint32_t)p->interval_ms,
-        .resend = (uint32_t)p->resend,
-        .nodelay = p->nodelay != 0,
-        .nc = p->nc != 0,
-        .stream = p->stream != 0,
-        .ack_nodelay = p->ack_nodelay != 0,
-        .write_delay = p->write_delay != 0,
-    };
-    return 0;
-}
-
 int ks_arq_open(uint32_t conv, const ks_profile *profile, uint32_t first_sn)
 {
-    ks_kcp_config config;
-    int result = config_from(&config, conv, profile);
-    if (result < 0)
-        return result;
+    if (profile == NULL || !ks_profile_is_valid(profile))
+        return -EINVAL;
+    ks_kcp_config config = ks_profile_kcp_config(profile, conv);
     pthread_mutex_lock(&table_lock);
     int arq = 0;
     while (arq < ARQS_MAX && table[arq] != NULL)
@@ -268,31 +241,8 @@ int ks_arq_info(int arq, ks_info *info)
         return leave(-EBADF);
     if (info == NULL)
         return leave(-EINVAL);
-    const ks_kcp *k = &e->kcp;
-    *info = (ks_info){
-        .conv = k->cfg.conv,
-        .srtt_ms = k->srtt8 / 8,
-        .rttvar_ms = k->rttvar4 / 4,
-        .rto_ms = k->rto,
-        .snd_wnd_pkts = k->cfg.snd_wnd,
-        .rcv_wnd_pkts = k->cfg.rcv_wnd,
-        .rmt_wnd_pkts = k->rmt_wnd,
-        .cwnd_pkts = ks_kcp_cwnd(k),
-        .in_flight_pkts = k->snd_nxt - k->snd_una,
-        .queued_pkts = k->snd_end - k->snd_nxt,
-        .unread_pkts = k->rcv_nxt - k->rcv_read,
-        .mss_bytes = k->mss,
-        .out_segs = k->count.out_segs,
-        .in_segs = k->count.in_segs,
-        .retrans_segs = k->count.retrans_segs,
-        .fast_retrans_segs = k->count.fast_retrans_segs,
-        .early_retrans_segs = k->count.early_retrans_segs,
-        .lost_segs = k->count.lost_segs,
-        .repeat_segs = k->count.repeat_segs,
-        .bytes_sent = e->bytes_sent,
-        .bytes_received = e->bytes_received,
-        .role = 1,
-    };
+    *info = (ks_info){.bytes_sent = e->bytes_sent, .bytes_received = e->bytes_received, .role = 1};
+    ks_profile_kcp_info(&e->kcp, info);
     return leave(0);
 }
 

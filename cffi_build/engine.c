@@ -13,6 +13,8 @@
 #define EVENTS_MAX 128
 /* Rereads of a note that waits (linger, drain): its condition may come true without a packet for this engine. */
 #define NOTE_POLL_MS 20u
+/* About to sleep so long, an engine gives spare memory back first. */
+#define QUIET_SLEEP_MS 500
 
 struct ks_engine {
     ks_core core;
@@ -248,7 +250,12 @@ static void turn(ks_engine *e)
 {
     ks_core *core = &e->core;
     ks_source *changed[EVENTS_MAX];
-    int n = ks_poller_wait(&core->poller, sleep_ms(e), changed, EVENTS_MAX);
+    int timeout_ms = sleep_ms(e);
+    if (timeout_ms < 0 || timeout_ms >= QUIET_SLEEP_MS) {
+        ks_pool_trim(&core->pools.small);
+        ks_pool_trim(&core->pools.large);
+    }
+    int n = ks_poller_wait(&core->poller, timeout_ms, changed, EVENTS_MAX);
     core->now_ms = ks_clock_ms();
     for (int i = 0; i < n; i++)
         on_event(changed[i]);

@@ -14,6 +14,8 @@ enum { CMD_PUSH = 81, CMD_ACK = 82, CMD_WASK = 83, CMD_WINS = 84 };
 #define PROBE_FIRST_MS 500u
 #define PROBE_MAX_MS 120000u
 #define SSTHRESH_MIN 2u
+/* An interval may be seconds; an ACK that late would make the peer's RTO useless. */
+#define ACK_DELAY_MAX_MS 40u
 #define FRAGMENTS_MAX 255u
 /* A packet holds at most 62 acknowledgments; more than this many waiting is a flood, and una or a repeat covers the rest. */
 #define ACKS_MAX 65536u
@@ -560,13 +562,13 @@ static void ack_later(ks_kcp *k, uint32_t sn, uint32_t ts)
         k->acks_cap = cap;
     }
     k->acks[k->nacks++] = (struct ks_ack){sn, ts};
-    /* A lone segment's ACK may wait an interval for data to ride on; from the second on it goes out in this turn
+    /* A lone segment's ACK may wait a moment for data to ride on; from the second on it goes out in this turn
      * (RFC 9293 3.8.6.3), once for all that the turn brings. */
     if (k->nacks > 1 || k->cfg.ack_nodelay)
         k->flush_now = true;
     else if (!k->flush_armed) {
         k->flush_armed = true;
-        k->flush_due = k->now + k->cfg.interval;
+        k->flush_due = k->now + min32(k->cfg.interval, ACK_DELAY_MAX_MS);
     }
 }
 

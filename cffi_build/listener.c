@@ -5,9 +5,13 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/sockios.h>
+#endif
 
 #include "front.h"
 
@@ -79,6 +83,69 @@ static int hand_over(ks_port *p, ks_stream *st)
     return -1;
 }
 
+/* The streams from `head` on, one out. -> false: it is not among them. */
+static bool unlink_stream(ks_stream **head, ks_stream **tail, ks_stream *st)
+{
+    ks_stream *before = NULL, *at = *head;
+    while (at != NULL && at != st) {
+        before = at;
+        at = at->wait_next;
+    }
+    if (at == NULL)
+        return false;
+    if (before != NULL)
+        before->wait_next = st->wait_next;
+    else
+        *head = st->wait_next;
+    if (*tail == st)
+        *tail = before;
+    return true;
+}
+
+static void append_stream(ks_stream **head, ks_stream **tail, ks_stream *st)
+{
+    st->wait_next = NULL;
+    if (*tail != NULL)
+        (*tail)->wait_next = st;
+    else
+        *head = st;
+    *tail = st;
+}
+
+static void unhand(ks_port *p, ks_stream *st)
+{
+    st->handed = false;
+    p->handed -= unlink_stream(&p->handed_head, &p->handed_tail, st);
+}
+
+/* Bytes that stand in the pair, by the kernel's way of counting; -1 where it does not tell. */
+static int pair_fill(const ks_port *p)
+{
+    int fill = -1;
+#if defined(SIOCOUTQ) && !defined(KS_PLAIN)
+    if (ioctl(p->front.fd, SIOCOUTQ, &fill) < 0)
+        fill = -1;
+#endif
+    return p->front.fd < 0 ? -1 : fill;
+}
+
+/* Lets go of those that accept() has taken: messages leave the pair in order. */
+static void prune_handed(ks_port *p)
+{
+    int fill = pair_fill(p);
+    if (fill > 0 && p->message_outq == 0 && p->handed == 1)
+        p->message_outq = fill;
+    uint32_t left = fill < 0 || p->message_outq == 0 ? 0 : (uint32_t)(fill / p->message_outq);
+    while (p->handed > left)
+        unhand(p, p->handed_head);
+}
+
+void ks_port_closing(ks_port *p)
+{
+    prune_handed(p);
+    p->closing_told = true;
+}
+
 static void pump(ks_port *p)
 {
     while (p->waiting > 0 && p->front.writable) {
@@ -86,16 +153,19 @@ static void pump(ks_port *p)
         int result = hand_over(p, st);
         if (result == 0)
             continue; /* writable says whether to go on */
-        p->wait_head = st->wait_next;
-        if (p->wait_head == NULL)
-            p->wait_tail = NULL;
-        p->waiting--;
+        p->waiting -= unlink_stream(&p->wait_head, &p->wait_tail, st);
         ks_front_close(st->app_fd);
         st->app_fd = -1;
         if (result < 0) {
             p->core->count.backlog_drops++;
             ks_stream_reset(st, 0);
+            continue;
         }
+        append_stream(&p->handed_head, &p->handed_tail, st);
+        p->handed++;
+        st->handed = true;
+        p->closing_told = false;
+        prune_handed(p);
     }
 }
 
@@ -111,12 +181,7 @@ static bool offer(ks_session_owner *owner, ks_stream *st)
     hatch(p, st->session);
     if (p->front.fd < 0 || p->waiting >= WAITING_MAX)
         return false;
-    st->wait_next = NULL;
-    if (p->wait_tail != NULL)
-        p->wait_tail->wait_next = st;
-    else
-        p->wait_head = st;
-    p->wait_tail = st;
+    append_stream(&p->wait_head, &p->wait_tail, st);
     p->waiting++;
     pump(p);
     return true;
@@ -125,20 +190,10 @@ static bool offer(ks_session_owner *owner, ks_stream *st)
 static void withdraw(ks_session_owner *owner, ks_stream *st)
 {
     ks_port *p = port_of(owner);
-    ks_stream *before = NULL, *at = p->wait_head;
-    while (at != NULL && at != st) {
-        before = at;
-        at = at->wait_next;
-    }
-    if (at == NULL)
-        return;
-    if (before != NULL)
-        before->wait_next = st->wait_next;
+    if (st->handed)
+        unhand(p, st);
     else
-        p->wait_head = st->wait_next;
-    if (p->wait_tail == st)
-        p->wait_tail = before;
-    p->waiting--;
+        p->waiting -= unlink_stream(&p->wait_head, &p->wait_tail, st);
 }
 
 /* ---- sessions ---- */
@@ -439,6 +494,12 @@ void ks_port_unlisten(ks_port *p)
     ks_hash_remove(&p->core->by_inode, &p->by_inode);
     ks_front_close(p->front.fd);
     p->front.fd = -1;
+    while (p->handed_head != NULL) {
+        /* Without word from the application it is not known which of them were accepted at the last moment. */
+        if (p->closing_told)
+            p->handed_head->linger_s = 0; /* the close that is about to be seen is a reset */
+        unhand(p, p->handed_head);
+    }
     while (p->wait_head != NULL) {
         ks_stream *st = p->wait_head;
         withdraw(&p->owner, st);

@@ -37,6 +37,12 @@ typedef struct ks_port {
     ks_hnode by_inode;           /* in core->by_inode while front is open */
     uint32_t backlog, waiting;
     ks_stream *wait_head, *wait_tail;
+    /* Handed over and, for all we know, still in the pair: linked by wait_next too, a dozen at most. The pair's fill tells
+     * how many are left; `closing_told`: it was read when the application was about to close. */
+    ks_stream *handed_head, *handed_tail;
+    uint32_t handed;
+    int message_outq;            /* what one message adds to the pair's fill, 0 = not known */
+    bool closing_told;
 } ks_port;
 
 /* Takes over udp_fd and engine_fd (closed on failure). -> 0 or -errno. */
@@ -56,6 +62,8 @@ void ks_port_receive(ks_port *port);
 void ks_ports_receive_more(ks_ports *ports);
 /* Its front has changed. */
 void ks_port_front_event(ks_port *port);
+/* The application is about to close its end: what accept() has not taken is reset when that comes. */
+void ks_port_closing(ks_port *port);
 /* Resets what waits for accept() and closes the front. */
 void ks_port_unlisten(ks_port *port);
 /* Ends its sessions and closes its socket; with the last session, a port without a listener does so by itself. */

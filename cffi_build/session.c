@@ -207,7 +207,7 @@ static void close_front(ks_stream *st)
         drain_filler(st); /* closing over unread data would tell the application ECONNRESET */
     else
         s->core->count.curr_estab--;
-    if (st->app_fd >= 0 && !st->connecting)
+    if ((st->app_fd >= 0 && !st->connecting) || st->handed)
         s->owner->withdraw(s->owner, st);
     s->buffered -= st->rx_charge;
     ks_stream_close_front(s->core, st);
@@ -726,9 +726,8 @@ static void check_alive(ks_session *s)
     const ks_profile *p = &s->owner->profile;
     uint64_t silent = s->core->now_ms - s->heard_ms;
     bool keeps_alive = s->smux && s->keepalive_ms > 0;
-    if (s->state == KS_SESSION_CONNECTING ? s->kcp.dead
-        : keeps_alive && s->state == KS_SESSION_OPEN ? silent >= (uint64_t)p->keepalive_timeout_ms
-                                                     : s->kcp.dead && silent >= DEAF_MS)
+    if (keeps_alive && s->state == KS_SESSION_OPEN ? silent >= (uint64_t)p->keepalive_timeout_ms
+                                                   : s->kcp.dead && silent >= DEAF_MS)
         ks_session_fail(s, ETIMEDOUT);
     else if (keeps_alive && s->state == KS_SESSION_OPEN && s->core->now_ms - s->framed_ms >= s->keepalive_ms)
         put_frame(s, KS_SMUX_NOP, 0);

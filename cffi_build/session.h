@@ -27,7 +27,7 @@ typedef struct ks_session_owner {
     ks_profile profile;
     /* The peer opened a stream; its app_fd is the new connection's A. false: nobody listens. */
     bool (*offer)(struct ks_session_owner *owner, ks_stream *stream);
-    /* The stream, offered before, is being deleted while its app_fd still waits. */
+    /* The stream, offered before, is being deleted while it waits for accept(). */
     void (*withdraw)(struct ks_session_owner *owner, ks_stream *stream);
     void (*ended)(struct ks_session_owner *owner, struct ks_session *session);
 } ks_session_owner;

@@ -19,7 +19,7 @@ typedef struct ks_stream {
     struct ks_session *session;
     struct ks_stream *prev, *next;         /* among the session's streams */
     struct ks_stream *ready_next;          /* among those with something to do, while on_ready */
-    struct ks_stream *wait_next;           /* among those that wait for accept(), while app_fd >= 0 */
+    struct ks_stream *wait_next;           /* among those that wait for accept(): while app_fd >= 0, or handed */
     ks_hnode by_inode, by_sid;             /* in core->by_inode while E is open; in session->by_sid always */
     uint32_t sid;
     ks_smux_flow flow;
@@ -33,6 +33,7 @@ typedef struct ks_stream {
     uint64_t orphan_ms;          /* when E was closed while the peer had not finished */
 
     bool on_ready;
+    bool handed;                 /* among the owner's streams whose A was sent to the listener's application */
     bool connecting;             /* SYN sent, not acknowledged: the filler is in the pair */
     bool app_eof;                /* read 0 from E: the application will send no more */
     bool app_closed;             /* both of E's directions have ended: the application is gone */

@@ -229,6 +229,11 @@ def reset(fd: int) -> None:
     lib.ks_reset(fd)
 
 
+def closing(fd: int) -> None:
+    """A listener is about to be closed: connections that accept() has not taken will be reset then."""
+    lib.ks_closing(fd)
+
+
 def linger(fd: int, timeout_s: int) -> None:
     """Waits, at most `timeout_s`, until the peer has acknowledged what was written; not if it is dead."""
     deadline = time.monotonic() + timeout_s

@@ -179,7 +179,7 @@ class Life:
             if error.errno != EADDRINUSE:
                 raise
             host, port = address[0] or None, address[1]
-            name = _socket.getaddrinfo(host, port, self.family, _socket.SOCK_DGRAM, 0, _socket.AI_PASSIVE)[0][4]
+            name: Any = _socket.getaddrinfo(host, port, self.family, _socket.SOCK_DGRAM, 0, _socket.AI_PASSIVE)[0][4]
             reuse = self.options.get((_socket.SOL_SOCKET, _socket.SO_REUSEADDR), b"\0")
             fd = _engine.adopt(self.family, name, any(reuse))
         if fd < 0:

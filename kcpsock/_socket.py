@@ -332,6 +332,8 @@ class socket(_Base):
         life.close_port()
         if life.state is State.CONNECTING:
             _engine.reset(self.fileno())
+        elif life.state is State.LISTENING:
+            _engine.closing(self.fileno())
         elif life.state is State.CONNECTED:
             seconds = _options.linger_s(life)
             if seconds:
@@ -495,10 +497,11 @@ class socket(_Base):
             raise TypeError(f"{call}(): {self.family.name} address must be tuple, not {address.__class__.__name__}")
 
     def _sendfile_use_sendfile(self, file: Any, offset: int = 0, count: Optional[int] = None) -> int:
-        if self._life is not None and self._life.state not in FLOWING:
-            self._allowed(Event.SEND)
-        if _wait.cooperative_hub() is not None:
-            raise _stdlib._GiveupOnSendfile("a greenlet sends by send()")  # type: ignore[attr-defined]
+        # os.sendfile() waits in the kernel, and to a listener's descriptor it would write: send() knows better.
+        listens = self._life is not None and self._life.state is State.LISTENING
+        if listens or _wait.cooperative_hub() is not None:
+            self._check_sendfile_params(file, offset, count)  # type: ignore[attr-defined]
+            raise _stdlib._GiveupOnSendfile("send() has to do it")  # type: ignore[attr-defined]
         sent: int = super()._sendfile_use_sendfile(file, offset, count)  # type: ignore[misc]
         return sent
 

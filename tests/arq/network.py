@@ -25,8 +25,8 @@ WRAP = 1 << 32
 HEAD = 24
 CMDS = {81: "PUSH", 82: "ACK", 83: "WASK", 84: "WINS"}
 PROFILE = {
-    "framing": 0, "nodelay": 1, "interval_ms": 20, "resend": 2, "nc": 1, "sndwnd_pkts": 128, "rcvwnd_pkts": 128,
-    "mtu_bytes": 1400, "stream": 1, "ack_nodelay": 0, "write_delay": 0,
+    "framing": 0, "smux_version": 2, "sockbuf_bytes": 1, "nodelay": 1, "interval_ms": 20, "resend": 2, "nc": 1,
+    "sndwnd_pkts": 128, "rcvwnd_pkts": 128, "mtu_bytes": 1400, "stream": 1, "ack_nodelay": 0, "write_delay": 0,
 }  # fmt: skip
 
 

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""Random, cut, bit-flipped and repeated packets, also from the address of a peer: they are counted, and nothing else comes
-of them. All seeded; over 200,000 packets, sent by real UDP.
+"""Random, cut, bit-flipped and repeated packets, also from the address of a peer: they are counted, and nothing else
+comes of them. All seeded; over 200,000 packets, sent by real UDP.
 
-Bare KCP has no authentication. A packet that is forged well enough is the peer's word, so what is promised then is less:
-no crash, no memory without bounds, and other sessions go on as if nothing were.
+Bare KCP has no authentication. A packet that is forged well enough is the peer's word, so what is promised then is
+less: no crash, no memory without bounds, and other sessions go on as if nothing were.
 """
 
+import contextlib
 import random
 import select
 import socket as stdlib
 import struct
 import threading
+
+import pytest
 
 from tests.engine.peer import digest
 
@@ -140,7 +143,14 @@ class Garbler(threading.Thread):
 # --- the tests --------------------------------------------------------------------------------------------------------
 
 
-def test_bad_input_from_strangers(peers):
+@pytest.fixture
+def strangers():
+    """Plain UDP sockets."""
+    with contextlib.ExitStack() as opened:
+        yield [opened.enter_context(stdlib.socket(stdlib.AF_INET, stdlib.SOCK_DGRAM)) for _ in range(8)]
+
+
+def test_bad_input_from_strangers(peers, strangers):
     """120,000 packets at a listener that serves others meanwhile."""
     packets = 120_000
     print(f"seed {FLOOD_SEED}")
@@ -158,7 +168,6 @@ def test_bad_input_from_strangers(peers):
         client.freed()
         model = [packet for packet in link.kept]
     client.connect(port, "good")
-    strangers = [stdlib.socket(stdlib.AF_INET, stdlib.SOCK_DGRAM) for _ in range(8)]
     before = server.counts()
     for start in range(0, packets, BATCH):
         for number in range(start, start + BATCH):
@@ -178,8 +187,6 @@ def test_bad_input_from_strangers(peers):
     client.connect(port, "late")
     assert client.echo("late", 3, 5000)
     client.close()
-    for stranger in strangers:
-        stranger.close()
     server.stop_echo()
     for peer in (client, server):
         peer.freed(idle[peer])
