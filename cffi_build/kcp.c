@@ -726,8 +726,9 @@ static void pack_control(packer *p, uint8_t cmd, uint32_t ts, uint32_t sn)
     pack_room(p, KS_KCP_HEAD);
     uint8_t *w = p->scratch + p->scratch_used;
     write_head(p, w, cmd, 0, ts, sn, 0);
-    /* Control segments stand side by side in scratch: one piece for all of them. */
-    if (p->scratch_used > 0)
+    /* Control segments stand side by side in scratch: one piece for all of them, but never so long that it would count as
+     * a segment's memory (KS_KCP_BY_REFERENCE): scratch is gone when flush returns. */
+    if (p->scratch_used > 0 && p->iov[p->pieces - 1].iov_len + KS_KCP_HEAD < KS_KCP_BY_REFERENCE)
         p->iov[p->pieces - 1].iov_len += KS_KCP_HEAD;
     else
         p->iov[p->pieces++] = (struct iovec){w, KS_KCP_HEAD};

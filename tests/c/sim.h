@@ -117,46 +117,75 @@ static inline void sim_trace(sim *s, int from, const uint8_t *p, size_t size)
 }
 
 typedef struct {
-    sim *s;
-    int from;
+    const uint8_t *reference; /* or NULL: the packet is in copy */
+    size_t size;
+    uint8_t copy[KS_KCP_MTU_MAX];
+} sim_pending;
+
+typedef struct {
+    sim_pending *pending;
+    size_t count, cap;
 } sim_sender;
 
-static inline void sim_output(void *ctx, const struct iovec *iov, int pieces, size_t size)
+/* One packet leaves. */
+static inline void sim_transmit(sim *s, int from, const uint8_t *bytes, size_t n)
 {
-    sim_sender *sender = ctx;
-    sim *s = sender->s;
-    uint8_t bytes[KS_KCP_MTU_MAX];
-    size_t n = 0;
-    for (int i = 0; i < pieces; i++) {
-        if (n + iov[i].iov_len > sizeof bytes)
-            abort();
-        memcpy(bytes + n, iov[i].iov_base, iov[i].iov_len);
-        n += iov[i].iov_len;
-    }
-    if (n != size || size > s->end[sender->from].kcp.cfg.mtu)
-        abort();
-    s->end[sender->from].packets++;
+    s->end[from].packets++;
     if (s->tracing)
-        sim_trace(s, sender->from, bytes, n);
+        sim_trace(s, from, bytes, n);
     uint32_t delay[2] = {s->delay_ms, s->delay_ms};
-    int copies = s->fate == NULL ? 1 : s->fate(s, sender->from, bytes, n, delay);
+    int copies = s->fate == NULL ? 1 : s->fate(s, from, bytes, n, delay);
     for (int i = 0; i < copies; i++) {
         sim_packet *p = malloc(sizeof *p);
         if (p == NULL)
             abort();
         p->due = s->now + delay[i];
         p->order = s->order++;
-        p->to = !sender->from;
+        p->to = !from;
         p->size = n;
         memcpy(p->bytes, bytes, n);
         sim_push(s, p);
     }
 }
 
+/* As the engine's batch: what may be sent by reference is only looked at after the flush, the rest is copied. */
+static inline void sim_output(void *ctx, const struct iovec *iov, int pieces, size_t size)
+{
+    sim_sender *sender = ctx;
+    if (sender->count == sender->cap) {
+        sender->cap = sender->cap ? 2 * sender->cap : 64;
+        sender->pending = realloc(sender->pending, sender->cap * sizeof *sender->pending);
+        if (sender->pending == NULL)
+            abort();
+    }
+    sim_pending *p = &sender->pending[sender->count++];
+    *p = (sim_pending){.size = size};
+    if (pieces == 1 && size >= KS_KCP_BY_REFERENCE) {
+        p->reference = iov[0].iov_base;
+        return;
+    }
+    size_t n = 0;
+    for (int i = 0; i < pieces; i++) {
+        if (n + iov[i].iov_len > sizeof p->copy)
+            abort();
+        memcpy(p->copy + n, iov[i].iov_base, iov[i].iov_len);
+        n += iov[i].iov_len;
+    }
+    if (n != size)
+        abort();
+}
+
 static inline void sim_flush(sim *s, int end)
 {
-    sim_sender sender = {s, end};
+    sim_sender sender = {0};
     ks_kcp_flush(&s->end[end].kcp, s->now, sim_output, &sender);
+    for (size_t i = 0; i < sender.count; i++) {
+        const sim_pending *p = &sender.pending[i];
+        if (p->size > s->end[end].kcp.cfg.mtu)
+            abort();
+        sim_transmit(s, end, p->reference != NULL ? p->reference : p->copy, p->size);
+    }
+    free(sender.pending);
 }
 
 static inline void sim_init(sim *s, const ks_kcp_config *a, const ks_kcp_config *b, uint32_t first_sn, uint32_t start_ms)
