@@ -289,6 +289,7 @@ void ks_engine_loop(ks_engine *e)
             e->stopped = true;
         pthread_mutex_unlock(&e->lock);
     }
+    read_notes(e); /* what was asked before `stopped` was set */
     for (ks_note *n = e->waiting; n != NULL; n = n->next)
         n->due_ms = 0;
     read_notes(e); /* whoever still waits gets an answer */

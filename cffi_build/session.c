@@ -21,13 +21,16 @@
 #define EMBRYO_MS 10000u      /* a session that was created by a packet and never opened a stream */
 #define DEAF_MS 30000u        /* a segment was sent often enough to give up, if nothing was heard for so long */
 #define TRIM_MS 1000u
+#define STARVED_MS 50u        /* until data that found no memory is tried again: nothing else would wake the session */
 #define BUFFER_MIN 4194304u   /* for the applications of one session, as smux's MaxReceiveBuffer */
 #define REFUSALS 3u           /* ICMP refusals of a live session ... */
 #define REFUSED_MS 1000u      /* ... for so long, with nothing heard in between, mean that the peer is gone */
 #define STREAM_WINDOW_MAX (1u << 30)
 #define TURN_PIECES 64
+#define ANSWERS_PKTS 64u      /* our own frames that may wait on top of the send window before the peer's are read on */
 
 static void deliver_ready(ks_session *s);
+static void output(void *ctx, const struct iovec *iov, int pieces, size_t size);
 
 /* ---- marks ---- */
 
@@ -308,9 +311,9 @@ int ks_session_open_stream(ks_session *s, int engine_fd, uint64_t inode, int app
 /* The peer has acknowledged the SYN: the filler goes, and A becomes writable. */
 static void stream_established(ks_stream *st)
 {
-    drain_filler(st);
-    /* With the buffer restored first, the wake-up finds A writable. */
+    /* The buffer first: writable with the small one, A would take part of the application's first write. */
     (void)setsockopt(st->app_fd, SOL_SOCKET, SO_SNDBUF, &st->app_sndbuf, sizeof st->app_sndbuf);
+    drain_filler(st);
     ks_front_close(st->app_fd);
     st->app_fd = -1;
     st->connecting = false;
@@ -340,14 +343,26 @@ static void stream_doom(ks_stream *st, int error)
     ready_append(st);
 }
 
+/* One FIN on stream 0 whose acknowledgment nobody waits for: the session ends now. */
+static void farewell(ks_session *s)
+{
+    put_frame(s, KS_SMUX_FIN, 0);
+    if (s->state != KS_SESSION_ENDED)
+        ks_kcp_flush(&s->kcp, (uint32_t)s->core->now_ms, output, s);
+}
+
 void ks_stream_reset(ks_stream *st, int error)
 {
     ks_session *s = st->session;
     if (st->connecting || !s->smux) {
+        if (st->connecting && s->kcp.count.out_segs > 0)
+            farewell(s); /* the SYN may have come through */
         ks_session_fail(s, error);
         return;
     }
     put_reset(st);
+    if (s->state == KS_SESSION_ENDED)
+        return; /* without memory for it */
     st->app_deaf = true;
     stream_doom(st, error);
     ks_session_mark(s);
@@ -383,7 +398,8 @@ static void accept_stream(ks_session *s, uint32_t sid)
         ks_front_close(st->app_fd);
         st->app_fd = -1; /* so that it is not withdrawn */
         put_reset(st);
-        stream_remove(st);
+        if (s->state != KS_SESSION_ENDED) /* without memory for the reset */
+            stream_remove(st);
     }
 }
 
@@ -502,9 +518,15 @@ static void take_segment_untrusted(ks_session *s, ks_seg *seg)
     }
 }
 
+/* Frames may ask for answers (resets, updates), and these ask for no window: who makes us answer must also acknowledge. */
+static bool owes_answers(const ks_session *s)
+{
+    return ks_kcp_unacked(&s->kcp) >= s->kcp.cfg.snd_wnd + ANSWERS_PKTS;
+}
+
 static void receive(ks_session *s)
 {
-    while (s->state < KS_SESSION_QUIET && s->buffered < s->buffer_limit) {
+    while (s->state < KS_SESSION_QUIET && s->buffered < s->buffer_limit && !owes_answers(s)) {
         ks_seg *seg = ks_kcp_pop(&s->kcp);
         if (seg == NULL)
             return;
@@ -552,6 +574,7 @@ static uint32_t collect_frame(ks_stream *st, uint32_t avail)
         space += iov[i].iov_len;
     if (space <= head) {
         ks_kcp_commit(&s->kcp, 0);
+        s->starved = true;
         return 0;
     }
     if (want > space - head)
@@ -755,8 +778,12 @@ static void check_end(ks_session *s)
             s->kcp.flush_now = true; /* the last acknowledgment, then the end */
             ks_session_mark(s);
         }
-    } else if (now >= s->until_ms)
+    } else if (now >= s->until_ms) {
+        /* What came was acknowledged, but its beginning went to a session that is gone: the peer must not go on. */
+        if (s->embryo)
+            farewell(s);
         session_end(s);
+    }
 }
 
 static void rearm(ks_session *s)
@@ -774,6 +801,9 @@ static void rearm(ks_session *s)
     }
     if (s->trim_ms < due)
         due = s->trim_ms;
+    if (s->starved && core->now_ms + STARVED_MS < due)
+        due = core->now_ms + STARVED_MS;
+    s->starved = false;
     for (const ks_stream *st = s->opener ? s->streams : NULL; st != NULL; st = st->next)
         if (st->src.fd < 0 && st->orphan_ms + LINGER_MS < due)
             due = st->orphan_ms + LINGER_MS;

@@ -48,6 +48,7 @@ typedef struct ks_session {
     bool dirty;
     bool bye_rcvd;                  /* FIN on stream 0: see docs/protocol.md */
     bool trimmed;
+    bool starved;                   /* this turn had no memory for data that waits */
     ks_kcp kcp;
     ks_smux_parser parser;
     ks_hash by_sid;

@@ -122,9 +122,9 @@ def _next_engine() -> int:
             if _pool is None:
                 _pool = _Pool()
                 # A multiprocessing child leaves by os._exit, past atexit: its own exit hook has to do.
-                util = sys.modules.get("multiprocessing.util")
-                if util is not None:
-                    util.Finalize(None, _drain_and_stop, exitpriority=-1000)
+                multiprocessing = sys.modules.get("multiprocessing")
+                if multiprocessing is not None and multiprocessing.parent_process() is not None:
+                    sys.modules["multiprocessing.util"].Finalize(None, _drain_and_stop, exitpriority=-1000)
     return next(_pool.turns)
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A thousand connections at once: every echo is right, the library has one thread all the same, and all is freed."""
 
+from .process import eventually
+
 CONNECTIONS = 1000
 
 
@@ -18,7 +20,7 @@ def test_many_connections_echo(peers):
 
     now = server.counts()
     print(f"client and server memory after: {client.counts()['MemoryBytes']}, {now['MemoryBytes']}")
-    assert now["library_threads"] == 1
+    eventually(lambda: server.counts()["library_threads"] == 1)  # an ending thread is still the kernel's
     assert now["PassiveOpens"] == CONNECTIONS + 1
     assert client.counts()["ActiveOpens"] - before["ActiveOpens"] == CONNECTIONS
     assert now["BytesReceived"] == now["BytesSent"] == (CONNECTIONS + 1) * 3 * 3004

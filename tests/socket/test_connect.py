@@ -243,8 +243,8 @@ def silent(kcp):
 def test_nonblocking_connect_refused(net):
     client, result = start_connect(net, closed_port(net))
     if result == errno.EINPROGRESS:
-        readable, ready, _ = select.select([client], [client], [], LONG_S)
-        assert ready and readable
+        assert writable(client)
+        assert select.select([client], [], [], LONG_S)[0]
         result = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     assert result == errno.ECONNREFUSED
     assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
@@ -425,3 +425,15 @@ def test_many_connections_at_once(net):
         conn.sendall(b"ok")
     assert seen == set(range(count))
     assert all(client.recv(2) == b"ok" for client in clients)
+
+
+def test_first_send_after_connect_takes_it_all(net):
+    # With a timeout send() takes what fits: right after connect() that is everything, as the buffer is empty.
+    server = net.listener()
+    for _ in range(100):
+        client = net.socket()
+        client.settimeout(LONG_S)
+        client.connect(server.getsockname())
+        assert client.send(b"x" * 5121) == 5121
+        net.accept(server)[0].close()
+        client.close()

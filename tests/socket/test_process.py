@@ -325,3 +325,38 @@ def test_killed_process_is_a_timeout(threads):
         while True:
             conn.sendall(b"anybody there?")
     assert caught.value.errno == errno.ETIMEDOUT
+
+
+def test_under_gevents_monkey_patching():
+    # `threading` is greenlets here; the engine's thread is a native one still, and the hub runs while calls wait.
+    code = """
+    from gevent import monkey
+    monkey.patch_all()
+    import os, socket, threading, gevent, kcpsock
+    assert socket.socket is not monkey.get_original("socket", "socket")
+    assert issubclass(kcpsock.socket, monkey.get_original("socket", "socket"))
+    assert kcpsock.SocketIO is socket.SocketIO
+    server = kcpsock.create_server(("localhost", 0))
+    ticks = []
+    def tick():
+        while True:
+            ticks.append(1)
+            gevent.sleep(0.001)
+    gevent.spawn(tick)
+    answers = []
+    def client():
+        with kcpsock.create_connection(server.getsockname()) as sock:
+            answers.append(sock.recv(3))
+    thread = threading.Thread(target=client)
+    thread.start()
+    conn, _ = server.accept()
+    while len(ticks) < 5:
+        gevent.sleep(0.001)
+    conn.sendall(b"yes")
+    thread.join()
+    conn.close(), server.close()
+    print(answers[0].decode(), len(os.listdir("/proc/self/task")))
+    """
+    answer, threads = finish(python(code)).split()
+    assert answer == "yes"
+    assert int(threads) >= 2  # the engine's, and those of gevent's pool that look up names

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: MIT */
+/* Engines in threads of their own, driven through api.h by several application threads at once; and the same life of a
+ * connection with each allocation failing in turn. Meant for the address and the thread sanitizer. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <netinet/in.h>
+#include <unistd.h>
+
+#include "api.h"
+#include "check.h"
+#include "mem.h"
+
+#define LONG_MS 40000
+#define ENGINES 2
+#define CLIENTS 6
+
+#ifdef __SANITIZE_THREAD__
+#define ROUNDS 12
+#else
+#define ROUNDS 40
+#endif
+
+static int engine[ENGINES];
+
+static ks_profile profile_of(int framing, int version)
+{
+    return (ks_profile){
+        .framing = framing, .smux_version = version, .nodelay = 1, .interval_ms = 10, .resend = 2, .nc = 1,
+        .sndwnd_pkts = 256, .rcvwnd_pkts = 256, .mtu_bytes = 1400, .stream = 1, .sockbuf_bytes = 1 << 20,
+        .keepalive_ms = 10000, .keepalive_timeout_ms = 30000,
+    };
+}
+
+static void *run_engine(void *arg)
+{
+    ks_engine_run(*(int *)arg);
+    return NULL;
+}
+
+/* ---- sockets ---- */
+
+static int udp_socket(struct sockaddr_in *name)
+{
+    socklen_t len = sizeof *name;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    *name = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    if (bind(fd, (struct sockaddr *)name, sizeof *name) < 0 || getsockname(fd, (struct sockaddr *)name, &len) < 0)
+        abort();
+    return fd;
+}
+
+static int stand_in(void)
+{
+    return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+static int open_listener(int e, const ks_profile *profile, int backlog, struct sockaddr_in *name, int *error)
+{
+    int app = stand_in(), udp = udp_socket(name);
+    *error = ks_listen(e, app, udp, profile, backlog);
+    return app;
+}
+
+static int open_client(int e, const ks_profile *profile, const struct sockaddr_in *to, int *error)
+{
+    struct sockaddr_in name;
+    int app = stand_in(), udp = udp_socket(&name);
+    if (connect(udp, (const struct sockaddr *)to, sizeof *to) < 0)
+        abort();
+    *error = ks_connect(e, app, udp, profile);
+    return app;
+}
+
+static int wait_for(int fd, int events)
+{
+    int result;
+    do
+        result = ks_poll(fd, events, LONG_MS);
+    while (result == -EINTR);
+    return result;
+}
+
+/* -> the connection's A, or -1 when the listener has ended or nothing comes. */
+static int take_connection(int listener)
+{
+    union {
+        struct cmsghdr align;
+        uint8_t bytes[CMSG_SPACE(sizeof(int))];
+    } ctl;
+    ks_accept_msg names;
+    struct iovec iov = {&names, sizeof names};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &ctl, .msg_controllen = sizeof ctl};
+    int fd = -1;
+    if (recvmsg(listener, &m, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof names || CMSG_FIRSTHDR(&m) == NULL)
+        return -1;
+    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof fd);
+    return fd;
+}
+
+static int write_all(int fd, const uint8_t *data, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return -1;
+        data += n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+static size_t read_all(int fd, uint8_t *data, size_t size)
+{
+    size_t have = 0;
+    while (have < size) {
+        ssize_t n = recv(fd, data + have, size - have, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        have += (size_t)n;
+    }
+    return have;
+}
+
+static uint32_t next_random(uint32_t *state)
+{
+    *state = *state * 1664525 + 1013904223;
+    return *state >> 8;
+}
+
+static int open_descriptors(void)
+{
+    int n = 0;
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* Until the engines hold neither sessions nor streams. */
+static int wait_until_empty(void)
+{
+    ks_stats stats;
+    for (int i = 0; i < LONG_MS / 10; i++) {
+        ks_get_stats(&stats);
+        if (stats.sessions == 0 && stats.streams == 0)
+            return 1;
+        (void)poll(NULL, 0, 10);
+    }
+    printf("%llu sessions, %llu streams left\n", (unsigned long long)stats.sessions, (unsigned long long)stats.streams);
+    return 0;
+}
+
+/* ---- everything at once ---- */
+
+typedef struct {
+    struct sockaddr_in address;
+    ks_profile profile;
+    int listener;
+    uint32_t seed;
+    atomic_int *wrong;
+} actor;
+
+static void *echo(void *arg)
+{
+    static const size_t piece = 16384;
+    int fd = (int)(intptr_t)arg;
+    uint8_t *data = malloc(piece);
+    for (;;) {
+        ssize_t n = recv(fd, data, piece, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0 || write_all(fd, data, (size_t)n) < 0)
+            break;
+    }
+    close(fd);
+    free(data);
+    return NULL;
+}
+
+static void *serve(void *arg)
+{
+    const actor *a = arg;
+    pthread_t threads[CLIENTS * ROUNDS * 2];
+    int n = 0, fd;
+    while (n < (int)(sizeof threads / sizeof *threads) && (fd = take_connection(a->listener)) >= 0)
+        if (pthread_create(&threads[n++], NULL, echo, (void *)(intptr_t)fd) != 0)
+            abort();
+    for (int i = 0; i < n; i++)
+        pthread_join(threads[i], NULL);
+    return NULL;
+}
+
+static void poke(int fd, uint32_t *random)
+{
+    static const int options[] = {KS_OPT_NODELAY, KS_OPT_INTERVAL, KS_OPT_RESEND, KS_OPT_NC, KS_OPT_SNDWND, KS_OPT_RCVWND,
+                                  KS_OPT_ACK_NODELAY, KS_OPT_KEEPALIVE, KS_OPT_RCVBUF, 99};
+    ks_info info;
+    ks_stats stats;
+    int option = options[next_random(random) % (sizeof options / sizeof *options)];
+    int64_t value = option == KS_OPT_SNDWND || option == KS_OPT_RCVWND ? 128 : next_random(random) % 16 + 1;
+    (void)ks_set_option(fd, option, option == KS_OPT_RCVBUF ? 65536 : option == KS_OPT_KEEPALIVE ? 10000 : value);
+    (void)ks_get_info(fd, &info);
+    (void)ks_is_kcp(fd);
+    (void)ks_get_stats(&stats);
+}
+
+static void *dial(void *arg)
+{
+    enum { SIZE = 60000 };
+    const actor *a = arg;
+    uint32_t random = a->seed;
+    uint8_t *out = malloc(SIZE), *back = malloc(SIZE);
+    for (int round = 0; round < ROUNDS; round++) {
+        int error;
+        int fd = open_client(engine[next_random(&random) % ENGINES], &a->profile, &a->address, &error);
+        uint32_t way = next_random(&random) % 6;
+        size_t size = next_random(&random) % SIZE + 1;
+        for (size_t i = 0; i < size; i++)
+            out[i] = (uint8_t)next_random(&random);
+        if (error < 0)
+            atomic_fetch_add(a->wrong, 1);
+        if (way == 0)
+            ks_reset(fd); /* perhaps before it stands */
+        else if (wait_for(fd, POLLOUT) <= 0)
+            atomic_fetch_add(a->wrong, 1);
+        else {
+            poke(fd, &random);
+            /* Half of it stays in buffers when the pair is full; the echo makes room. */
+            int bad = write_all(fd, out, size) < 0;
+            poke(fd, &random);
+            if (way == 1)
+                ks_reset(fd);
+            else if (way == 2)
+                (void)ks_set_option(fd, KS_OPT_LINGER, 0);
+            else {
+                size_t got = read_all(fd, back, size);
+                if (bad || got != size || memcmp(out, back, size) != 0) {
+                    printf("round %d of %x: %zu of %zu, errno %d\n", round, (unsigned)a->seed, got, size, ks_take_error(fd));
+                    atomic_fetch_add(a->wrong, 1);
+                }
+                if (way == 3 && (shutdown(fd, SHUT_WR) < 0 || ks_linger(fd, LONG_MS) != 0))
+                    atomic_fetch_add(a->wrong, 1);
+            }
+        }
+        (void)ks_take_error(fd);
+        close(fd);
+        poke(fd, &random); /* by now anybody's, or nobody's: an error at worst */
+    }
+    free(out);
+    free(back);
+    return NULL;
+}
+
+static void run_everything(int framing, int version)
+{
+    atomic_int wrong = 0;
+    actor servers[ENGINES], clients[CLIENTS];
+    pthread_t server_threads[ENGINES], client_threads[CLIENTS];
+    int fds = open_descriptors();
+    for (int i = 0; i < ENGINES; i++) {
+        int error;
+        servers[i].profile = profile_of(framing, version);
+        servers[i].listener = open_listener(engine[i], &servers[i].profile, 128, &servers[i].address, &error);
+        CHECK_EQ(error, 0);
+        if (pthread_create(&server_threads[i], NULL, serve, &servers[i]) != 0)
+            abort();
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        clients[i] = servers[i % ENGINES];
+        clients[i].seed = 0x51ed0000u + (uint32_t)(i + version * 256);
+        clients[i].wrong = &wrong;
+        if (pthread_create(&client_threads[i], NULL, dial, &clients[i]) != 0)
+            abort();
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        pthread_join(client_threads[i], NULL);
+    CHECK_EQ(wrong, 0);
+    for (int i = 0; i < ENGINES; i++) {
+        ks_reset(servers[i].listener); /* wakes its thread: the engine's end closes */
+        pthread_join(server_threads[i], NULL);
+        close(servers[i].listener);
+    }
+    CHECK(wait_until_empty());
+    CHECK_EQ(open_descriptors(), fds);
+}
+
+static void test_everything_smux_2(void)
+{
+    run_everything(KS_FRAMING_SMUX, 2);
+}
+
+static void test_everything_smux_1(void)
+{
+    run_everything(KS_FRAMING_SMUX, 1);
+}
+
+static void test_numbers_of_nothing(void)
+{
+    ks_info info;
+    ks_profile p = profile_of(KS_FRAMING_SMUX, 2), bad = p;
+    struct sockaddr_in name;
+    int plain = udp_socket(&name), file = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int none[] = {-1, 1 << 20, plain, file};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        CHECK_EQ(ks_is_kcp(none[i]), 0);
+        CHECK_EQ(ks_take_error(none[i]), 0);
+        CHECK_EQ(ks_reset(none[i]), -ENOTSOCK);
+        CHECK_EQ(ks_set_option(none[i], KS_OPT_NC, 1), -ENOTSOCK);
+        CHECK_EQ(ks_get_info(none[i], &info), -ENOTSOCK);
+        CHECK_EQ(ks_linger(none[i], 0), 0);
+    }
+    CHECK_EQ(ks_get_info(plain, NULL), -EFAULT);
+    CHECK_EQ(ks_get_stats(NULL), -EFAULT);
+    CHECK_EQ(ks_engine_run(15), -ESRCH);
+    CHECK_EQ(ks_engine_stop(-1), -ESRCH);
+    CHECK_EQ(ks_engine_drain(99, 0), -ESRCH);
+    CHECK_EQ(ks_engine_open(77), -EINVAL);
+    bad.mtu_bytes = 49;
+    CHECK_EQ(ks_connect(engine[0], plain, udp_socket(&name), &bad), -EINVAL);
+    CHECK_EQ(ks_connect(engine[0], plain, udp_socket(&name), NULL), -EINVAL);
+    CHECK_EQ(ks_connect(15, plain, udp_socket(&name), &p), -ESRCH);
+    CHECK_EQ(ks_connect(engine[0], file, udp_socket(&name), &p), -ENOTSOCK);
+    CHECK(ks_connect(engine[0], stand_in(), -1, &p) < 0);
+    close(plain);
+    close(file);
+}
+
+/* ---- without memory ---- */
+
+/* connect, accept, both ways, close, with the n-th allocation failing. -> whether all went well */
+static int live_without(uint64_t n, int framing, int version)
+{
+    static uint8_t out[20000], back[20000];
+    ks_profile p = profile_of(framing, version);
+    struct sockaddr_in name;
+    int error, well = 0, conn = -1;
+    p.keepalive_ms = 500; /* who died without the memory for a farewell is noticed soon */
+    p.keepalive_timeout_ms = 2000;
+    int listener = open_listener(engine[0], &p, 5, &name, &error);
+    CHECK_EQ(error, 0);
+    ks_mem_fail_after(n);
+    int client = open_client(engine[0], &p, &name, &error);
+    if (error == 0 && wait_for(client, POLLOUT) > 0 && write_all(client, out, sizeof out) == 0) {
+        /* The listener's end may have been refused for want of memory: then the client is told. */
+        struct pollfd p2[2] = {{.fd = listener, .events = POLLIN}, {.fd = client, .events = POLLIN}};
+        (void)poll(p2, 2, LONG_MS);
+        CHECK(p2[0].revents != 0 || p2[1].revents != 0);
+        conn = p2[0].revents != 0 ? take_connection(listener) : -1;
+    }
+    if (conn >= 0) {
+        (void)shutdown(client, SHUT_WR);
+        well = read_all(conn, back, sizeof back) == sizeof back && memcmp(out, back, sizeof out) == 0;
+        well &= write_all(conn, out, sizeof out) == 0;
+        (void)shutdown(conn, SHUT_WR);
+        well &= read_all(client, back, sizeof back) == sizeof back;
+        close(conn);
+    }
+    ks_mem_fail_after(0);
+    (void)ks_take_error(client);
+    close(client);
+    close(listener);
+    return well;
+}
+
+/* The pools keep some spare chunks, the timers' heap its size: used up to here once, they are no leak. */
+static void walk_allocations(int framing, int version)
+{
+    int fds = open_descriptors(), well_in_a_row = 0, bad = 0;
+    CHECK(live_without(0, framing, version));
+    CHECK(wait_until_empty());
+    uint64_t used = ks_mem_used() + (KS_POOL_SPARE * 2) * KS_CHUNK_BYTES;
+    for (uint64_t n = 1; n < 200 && well_in_a_row < 10; n++) {
+        int well = live_without(n, framing, version);
+        well_in_a_row = well ? well_in_a_row + 1 : 0;
+        bad += !well;
+    }
+    printf("framing %d, version %d: %d of the allocations were needed\n", framing, version, bad);
+    CHECK(bad > 3);
+    CHECK_EQ(well_in_a_row, 10);
+    CHECK(wait_until_empty());
+    CHECK(ks_mem_used() <= used);
+    CHECK_EQ(open_descriptors(), fds);
+}
+
+static void test_allocations_fail_smux_2(void)
+{
+    walk_allocations(KS_FRAMING_SMUX, 2);
+}
+
+static void test_allocations_fail_smux_1(void)
+{
+    walk_allocations(KS_FRAMING_SMUX, 1);
+}
+
+/* ---- the end ---- */
+
+static atomic_int stopped;
+
+static void *linger_for_ever(void *arg)
+{
+    int answer;
+    do
+        answer = ks_linger(*(int *)arg, LONG_MS); /* nobody answers: not before the engine stops */
+    while (!atomic_load(&stopped) && answer == -ETIMEDOUT);
+    return NULL;
+}
+
+/* Whoever asks while an engine stops gets an answer, and the engines leave nothing behind. */
+static void test_stop_answers_all(void)
+{
+    enum { ASKERS = 4, TURNS = 30 };
+    int fds = open_descriptors();
+    for (int turn = 0; turn < TURNS; turn++) {
+        pthread_t loop, asker[ASKERS];
+        ks_profile p = profile_of(KS_FRAMING_SMUX, 2);
+        struct sockaddr_in silent;
+        int sink = udp_socket(&silent), error, e = turn == 0 ? ks_engine_open(KS_UDP_AUTO) : -1;
+        if (e < 0) { /* numbers are never given again: one engine is stopped for good, the rest of the turns have none */
+            close(sink);
+            break;
+        }
+        if (pthread_create(&loop, NULL, run_engine, &e) != 0)
+            abort();
+        int fd = open_client(e, &p, &silent, &error);
+        CHECK_EQ(error, 0);
+        for (int i = 0; i < ASKERS; i++)
+            if (pthread_create(&asker[i], NULL, linger_for_ever, &fd) != 0)
+                abort();
+        CHECK(ks_engine_drain(e, 10) >= 0);
+        atomic_store(&stopped, 1);
+        CHECK_EQ(ks_engine_stop(e), 0);
+        pthread_join(loop, NULL);
+        for (int i = 0; i < ASKERS; i++)
+            pthread_join(asker[i], NULL);
+        close(fd);
+        close(sink);
+        CHECK_EQ(ks_engine_drain(e, 10), -ESHUTDOWN);
+    }
+    CHECK(open_descriptors() <= fds + 3); /* the stopped engine's own: its poller and its pipe */
+}
+
+int main(int argc, char **argv)
+{
+    static const check_test tests[] = {
+        TEST(test_numbers_of_nothing), TEST(test_everything_smux_2), TEST(test_everything_smux_1),
+        TEST(test_allocations_fail_smux_2), TEST(test_allocations_fail_smux_1), TEST(test_stop_answers_all),
+    };
+    pthread_t threads[ENGINES];
+    for (int i = 0; i < ENGINES; i++) {
+        engine[i] = ks_engine_open(i == 0 ? KS_UDP_AUTO : KS_UDP_MMSG);
+        if (engine[i] < 0 || pthread_create(&threads[i], NULL, run_engine, &engine[i]) != 0)
+            abort();
+    }
+    int result = check_main(argc, argv, tests, sizeof tests / sizeof *tests);
+    for (int i = 0; i < ENGINES; i++) {
+        ks_engine_stop(engine[i]);
+        pthread_join(threads[i], NULL);
+    }
+    return result;
+}
