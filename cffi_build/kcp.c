@@ -535,7 +535,7 @@ typedef struct {
 
 static void input_ack(ks_kcp *k, uint32_t sn, uint32_t ts, ack_summary *sum)
 {
-    if (ks_after(k->snd_una, sn) || !ks_after(k->snd_nxt, sn))
+    if (sn - k->snd_una >= k->snd_nxt - k->snd_una)
         return;
     const ks_seg *seg = *ring_at(&k->snd, sn);
     if (seg == NULL)
@@ -634,7 +634,7 @@ int ks_kcp_input_untrusted(ks_kcp *k, const uint8_t *packet, size_t size, uint32
         }
         k->count.in_segs++;
         /* An una of what was never sent is forged or damaged; one from before is a late packet, and so is its window. */
-        if (!ks_after(seg_una, k->snd_nxt) && !ks_after(una, seg_una)) {
+        if (seg_una - una <= k->snd_nxt - una) {
             /* While una stands a peer's window can only grow, by reads: a smaller one was overtaken on the way. */
             if (!from_fec && (seg_una != una || !k->heard_wnd || wnd > k->rmt_wnd)) {
                 k->rmt_wnd = wnd;

@@ -908,6 +908,13 @@ static void test_acknowledgment_of_the_unsent(void)
     give(&s, ACK, 50, s.now, 31, 32, 0);
     CHECK(k->snd_una == 32 && k->rmt_wnd == 50);
     sim_free(&s);
+
+    /* The number that is as far ahead as behind, with nothing in flight and no ring. */
+    k = alone(&s, &fast);
+    give(&s, WINS, 7, s.now, 0, 0x80000000, 0);
+    give(&s, ACK, 7, s.now, 0x80000000, 0x80000000, 0);
+    CHECK(k->snd_una == 0 && k->rmt_wnd == 32);
+    sim_free(&s);
 }
 
 /* ---- memory ---- */

@@ -201,7 +201,7 @@ static void put_fitting(input *in)
 static void put_any(input *in)
 {
     uint8_t packet[1500];
-    uint32_t peer = take(in, 1), flags = take(in, 1), size = take(in, 1) * (flags % 2 ? 6 : 1);
+    uint32_t peer = take(in, 1), flags = take(in, 1), size = flags % 16 == 0 ? take(in, 1) * 6 : take(in, 1) % 64;
     if (size > sizeof packet)
         size = sizeof packet;
     for (uint32_t i = 0; i < size; i++)
@@ -267,7 +267,7 @@ static void step(input *in)
         break;
     case 10:
         if (*app >= 0)
-            shutdown(*app, take(in, 1) % 3);
+            shutdown(*app, (int)(take(in, 1) % 3));
         break;
     case 11:
         if (*app >= 0)
@@ -287,7 +287,7 @@ static void step(input *in)
         ks_mem_fail_after(take(in, 1) % 8);
         break;
     default:
-        if (what / 16 == 0)
+        if (what / 16 == 0 && take(in, 1) < 16)
             close_listener();
         else if (world.core.sessions != NULL && world.core.sessions->streams != NULL && what / 16 == 1 &&
                  world.core.sessions->streams->src.fd >= 0)
