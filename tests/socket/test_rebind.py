@@ -3,8 +3,9 @@
 
 import errno
 
-import kcpsock
 import pytest
+
+import kcpsock
 
 
 def listener(address, *, reuse):
