@@ -88,7 +88,7 @@ class Profile:
     """bytes of UDP payload in a packet, at most"""
 
     stream: bool = _field(True, _FLAG, kind=bool)
-    """raw framing: True fills packets as a byte stream; False: KCP's message mode, but borders of writes are not kept yet"""
+    """raw framing: True: a byte stream; False: KCP's message mode; borders of writes are not kept yet"""
 
     ack_nodelay: bool = _field(False, _FLAG, kind=bool)
     """acknowledge each packet at once, at the price of more packets"""

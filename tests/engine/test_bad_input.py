@@ -22,7 +22,7 @@ from .process import eventually
 MIB = 1 << 20
 BATCH = 40  # packets that any system's socket buffer has room for
 HEAD = struct.Struct("<IBBHIIII")  # conv, cmd, frg, wnd, ts, sn, una, len
-PUSH = 81
+PUSH, ACK = 81, 82
 SYN = struct.pack("<BBHI", 2, 0, 0, 1)
 FLOOD_SEED, FLOW_SEED, FORGE_SEED = 11, 12, 13
 
@@ -283,6 +283,48 @@ def test_bad_input_flood_of_new_sessions(peers):
     server.stop_echo()
     for peer in (client, server):
         peer.freed(idle[peer])
+
+
+def test_bad_input_endless_questions(peers):
+    """A server that asks for answers (each stream it opens is refused) and acknowledges none: they don't pile up."""
+    client = peers()
+    client.profile(keepalive=0)
+    idle = client.idle()
+    with stdlib.socket(stdlib.AF_INET, stdlib.SOCK_DGRAM) as hostile:
+        hostile.bind(("127.0.0.1", 0))
+        hostile.settimeout(30)
+        client.start("connect", hostile.getsockname()[1])
+        first, sender = hostile.recvfrom(2048)
+        conv = HEAD.unpack_from(first)[0]
+        hostile.sendto(HEAD.pack(conv, ACK, 0, 1024, 0, 0, 1, 0), sender)
+        client.finish()
+        questions = b"".join(struct.pack("<BBHI", 2, 0, 0, 2 * number) for number in range(170))
+        for sn in range(8000):
+            hostile.sendto(push(conv, sn, questions, una=1), sender)
+            if sn % BATCH == 0:
+                now = client.counts()
+                assert now["MemoryBytes"] < idle["MemoryBytes"] + 8 * MIB
+        print(f"memory {now['MemoryBytes']}, idle {idle['MemoryBytes']}, resets {now['ResetsSent']}")
+        assert now["ResetsSent"] > 10_000
+        # Acknowledged at last, it reads on, and can end in peace.
+        client.close()
+        hostile.setblocking(False)
+        una = 1
+
+        def is_over():
+            nonlocal una
+            with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
+                while True:
+                    answer = hostile.recv(2048)
+                    while len(answer) >= HEAD.size:
+                        _, cmd, _, _, _, sn, _, size = HEAD.unpack_from(answer)
+                        una = max(una, sn + 1) if cmd == PUSH else una
+                        answer = answer[HEAD.size + size :]
+            hostile.sendto(HEAD.pack(conv, ACK, 0, 1024, 0, 0, una, 0), sender)
+            return client.counts()["Sessions"] == 0
+
+        eventually(is_over)
+    client.freed(idle)
 
 
 def test_bad_input_backlog(peers):
