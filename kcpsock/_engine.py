@@ -23,14 +23,14 @@ import signal
 import struct
 import sys
 import time
-from errno import EINTR, ENOENT
+from errno import EINTR, ENOENT, ENOTCONN, ENOTSOCK
 from typing import Any, NamedTuple, Optional, Union
 
 import gevent
 import gevent.hub
 from gevent.monkey import get_original
 
-from ._errors import check
+from ._errors import check, error_of
 from ._native import ffi, lib
 from ._profile import Profile
 
@@ -361,7 +361,10 @@ _INFO_FIELDS = [field.name for field in dataclasses.fields(KCPInfo)]
 def info(fd: int) -> KCPInfo:
     """The numbers of a connection; OSError for a listener or what is no KCP connection."""
     found = ffi.new("ks_info *")
-    check(lib.ks_get_info(fd, found))
+    result = int(lib.ks_get_info(fd, found))
+    if result == -ENOTSOCK:
+        raise error_of(ENOTCONN)  # both directions have ended: the engine has let go of it
+    check(result)
     return KCPInfo(**{name: getattr(found, name) for name in _INFO_FIELDS})
 
 

@@ -271,6 +271,22 @@ def test_kcp_info(kcp):
             sock.kcp_info()
 
 
+def test_kcp_info_after_both_directions_ended(kcp):
+    client, conn = kcp.pair()
+    for sock in (client, conn):
+        sock.shutdown(socket.SHUT_WR)
+    for sock in (client, conn):
+        assert sock.recv(1) == b""
+
+    def error():
+        try:
+            client.kcp_info()
+        except OSError as ended:
+            return ended
+
+    assert eventually(error).errno == errno.ENOTCONN
+
+
 def test_stats_count(kcp):
     before = kcp.stats()
     client, conn = kcp.pair()
