@@ -155,6 +155,10 @@ int ks_kcp_input_untrusted(ks_kcp *kcp, const uint8_t *packet, size_t size, uint
 
 /* The next segment in order, now the caller's (ks_seg_unref), or NULL. */
 ks_seg *ks_kcp_pop(ks_kcp *kcp);
+static inline bool ks_kcp_readable(const ks_kcp *kcp)
+{
+    return kcp->rcv_read != kcp->rcv_nxt;
+}
 /* Message mode: bytes of the next message if it is complete, else -1. */
 int64_t ks_kcp_message_size(const ks_kcp *kcp);
 

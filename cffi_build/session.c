@@ -524,9 +524,14 @@ static bool owes_answers(const ks_session *s)
     return ks_kcp_unacked(&s->kcp) >= s->kcp.cfg.snd_wnd + ANSWERS_PKTS;
 }
 
+static bool may_receive(const ks_session *s)
+{
+    return s->state < KS_SESSION_QUIET && s->buffered < s->buffer_limit && !owes_answers(s);
+}
+
 static void receive(ks_session *s)
 {
-    while (s->state < KS_SESSION_QUIET && s->buffered < s->buffer_limit && !owes_answers(s)) {
+    while (may_receive(s)) {
         ks_seg *seg = ks_kcp_pop(&s->kcp);
         if (seg == NULL)
             return;
@@ -854,6 +859,9 @@ void ks_session_turn(ks_session *s)
         ks_kcp_forget_unacked(&s->kcp);
     if (ks_kcp_next(&s->kcp, (uint32_t)s->core->now_ms) == 0)
         ks_kcp_flush(&s->kcp, (uint32_t)s->core->now_ms, output, s);
+    /* What was read up to the limit has been written on, so there is room for more: nothing else would wake us for it. */
+    if (may_receive(s) && ks_kcp_readable(&s->kcp))
+        ks_session_mark(s);
     check_trim(s, in != s->kcp.count.in_segs || out != s->kcp.count.out_segs || heard != s->heard_ms);
     rearm(s);
 }

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from .conftest import LONG_S, eventually
+from .conftest import LONG_S, eventually, needs_linux_calls
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 
@@ -31,6 +31,7 @@ def test_getsockname_of_a_listener_stays(net):
     assert sock.getsockname() == name
 
 
+@needs_linux_calls
 def test_getsockname_of_a_wildcard_listener_is_the_wildcard(net):
     sock = net.socket()
     sock.bind(("", 0))
@@ -178,6 +179,7 @@ def test_ipv6_refused(net):
 
 
 @needs_ipv6
+@needs_linux_calls
 def test_dual_stack_listener_takes_both(net):
     assert net.has_dualstack_ipv6()
     server = net.listener(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)

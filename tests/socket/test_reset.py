@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from .conftest import LONG_S, eventually
+from .conftest import LONG_S, eventually, needs_linux_calls
 
 
 def abort(sock):
@@ -77,6 +77,7 @@ def test_reset_wakes_a_writer(net, pair):
         writing.join()
 
 
+@needs_linux_calls
 def test_listener_closed_resets_who_was_not_accepted(net, server):
     client = net.dial(server)
     server.close()
