@@ -268,6 +268,12 @@ static void go_quiet(ks_session *s)
 
 /* ---- streams ---- */
 
+static void count_established(ks_core *core)
+{
+    if (++core->count.curr_estab > core->count.max_conn)
+        core->count.max_conn = core->count.curr_estab;
+}
+
 static uint32_t stream_window(const ks_session *s)
 {
     uint32_t window = s->kcp.cfg.rcv_wnd * s->kcp.mss;
@@ -302,7 +308,7 @@ int ks_session_open_stream(ks_session *s, int engine_fd, uint64_t inode, int app
     st->app_sndbuf = app_sndbuf;
     st->connecting = s->smux;
     if (!st->connecting)
-        s->core->count.curr_estab++;
+        count_established(s->core);
     put_frame(s, KS_SMUX_SYN, st->sid);
     ks_session_mark(s);
     return KS_OK;
@@ -317,7 +323,7 @@ static void stream_established(ks_stream *st)
     ks_front_close(st->app_fd);
     st->app_fd = -1;
     st->connecting = false;
-    st->session->core->count.curr_estab++;
+    count_established(st->session->core);
     ready_append(st);
 }
 
@@ -392,7 +398,7 @@ static void accept_stream(ks_session *s, uint32_t sid)
         refuse_stream(s, sid);
         return;
     }
-    s->core->count.curr_estab++;
+    count_established(s->core);
     st->app_fd = app;
     if (!s->owner->offer(s->owner, st)) {
         ks_front_close(st->app_fd);
