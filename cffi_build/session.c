@@ -141,6 +141,7 @@ ks_session *ks_session_new(ks_core *core, ks_session_owner *owner, uint32_t conv
     s->until_ms = s->smux && !opener ? core->now_ms + EMBRYO_MS : KS_NEVER;
     s->trim_ms = KS_NEVER;
     s->keepalive_ms = (uint32_t)p->keepalive_ms;
+    s->keepalive_timeout_ms = (uint32_t)p->keepalive_timeout_ms;
     s->next = core->sessions;
     if (s->next != NULL)
         s->next->prev = s;
@@ -757,10 +758,9 @@ static void output(void *ctx, const struct iovec *iov, int pieces, size_t size)
 /* Has the peer gone? May end the session. */
 static void check_alive(ks_session *s)
 {
-    const ks_profile *p = &s->owner->profile;
     uint64_t silent = s->core->now_ms - s->heard_ms;
     bool keeps_alive = s->smux && s->keepalive_ms > 0;
-    if (keeps_alive && s->state == KS_SESSION_OPEN ? silent >= (uint64_t)p->keepalive_timeout_ms
+    if (keeps_alive && s->state == KS_SESSION_OPEN ? silent >= s->keepalive_timeout_ms
                                                    : s->kcp.dead && silent >= DEAF_MS)
         ks_session_fail(s, ETIMEDOUT);
     else if (keeps_alive && s->state == KS_SESSION_OPEN && s->core->now_ms - s->framed_ms >= s->keepalive_ms)
@@ -800,13 +800,12 @@ static void check_end(ks_session *s)
 static void rearm(ks_session *s)
 {
     ks_core *core = s->core;
-    const ks_profile *p = &s->owner->profile;
     uint64_t due = s->until_ms;
     uint32_t wait = ks_kcp_next(&s->kcp, (uint32_t)core->now_ms);
     if (wait != UINT32_MAX && core->now_ms + wait < due)
         due = core->now_ms + wait;
     if (s->smux && s->keepalive_ms > 0 && s->state == KS_SESSION_OPEN) {
-        uint64_t nop = s->framed_ms + s->keepalive_ms, dead = s->heard_ms + (uint64_t)p->keepalive_timeout_ms;
+        uint64_t nop = s->framed_ms + s->keepalive_ms, dead = s->heard_ms + s->keepalive_timeout_ms;
         due = nop < due ? nop : due;
         due = dead < due ? dead : due;
     }

@@ -64,6 +64,7 @@ typedef struct ks_session {
     uint32_t refusals;
     bool refused;                   /* one more is to be looked at */
     uint32_t keepalive_ms;          /* 0 = off */
+    uint32_t keepalive_timeout_ms;
     uint64_t bytes_sent, bytes_received;
 } ks_session;
 
