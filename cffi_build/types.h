@@ -24,6 +24,12 @@ typedef struct ks_profile {
     int32_t sockbuf_bytes;        /* SO_RCVBUF and SO_SNDBUF of the UDP socket */
     int32_t keepalive_ms;         /* smux NOP period, 0 = off */
     int32_t keepalive_timeout_ms; /* nothing heard for so long: ETIMEDOUT */
+    int32_t crypt;                /* from ks_crypt_open, 0: none at all; taken over, also on failure */
+    int32_t fec_data, fec_parity; /* packets of a group; 0, 0: no FEC */
+    const uint8_t *fec_coefficients; /* fec_parity rows of fec_data bytes; read during the call only */
+    int32_t dup;                  /* copies sent beside each packet, 0..15 */
+    int32_t compress;             /* smux: snappy framing below it */
+    int64_t rate_limit;           /* bytes/s of UDP payload, 0: none */
 } ks_profile;
 
 /* What an accept() message holds beside the descriptor. Ports and addresses in host order / network order bytes. */
@@ -41,6 +47,9 @@ typedef struct ks_info {
     uint32_t in_flight_pkts, queued_pkts, unread_pkts, mss_bytes;
     uint64_t out_segs, in_segs, retrans_segs, fast_retrans_segs, early_retrans_segs, lost_segs, repeat_segs;
     uint64_t bytes_sent, bytes_received;
+    uint64_t fec_recovered, fec_errs, fec_parity_shards, fec_full_sets, fec_short_sets;
+    uint32_t fec_data, fec_parity; /* the peer's, as found out; 0 when there is no FEC */
+    uint64_t oob_sent, oob_received;
     uint32_t streams;             /* in this session */
     uint32_t role;                /* 1 connection, 2 listener */
     ks_accept_msg names;
@@ -50,7 +59,8 @@ typedef struct ks_stats {
     uint64_t bytes_sent, bytes_received, max_conn, active_opens, passive_opens, curr_estab, in_errs, in_csum_errors,
         kcp_in_errors, in_pkts, out_pkts, in_segs, out_segs, in_bytes, out_bytes, retrans_segs, fast_retrans_segs,
         early_retrans_segs, lost_segs, repeat_segs, smux_errors, udp_send_drops, udp_recv_drops, resets_sent, resets_received,
-        backlog_drops, sessions, streams, memory_bytes;
+        backlog_drops, sessions, streams, memory_bytes, fec_recovered, fec_errs, fec_parity_shards, fec_full_sets,
+        fec_short_sets, oob_packets, oob_drops, snd_queue_pkts, snd_buffer_pkts, rcv_queue_pkts;
 } ks_stats;
 
 #endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* Packet crypt (PROTOCOL.md 3): what stands around a packet's payload on the wire, and who can read it.
+ *
+ * A sealed packet is head | payload | tail, all in the caller's buffer, which has room for the three from the start:
+ *   block ciphers, salsa20, xor, none   head 20: nonce 16, crc32 4; tail 0
+ *   aes-*-gcm, chacha20-poly1305        head 12: nonce; tail 16: tag
+ * Sealing works on a whole batch in step, since packets don't depend on each other; opening works on one packet.
+ *
+ * A ks_crypt does not change after ks_crypt_new, so any thread may use it; it has one owner, who deletes it. */
+#ifndef KS_CRYPT_H
+#define KS_CRYPT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "entropy.h"
+
+typedef struct ks_crypt ks_crypt;
+
+/* A whole packet: head, payload, tail. */
+typedef struct {
+    uint8_t *data;
+    size_t size;
+} ks_packet;
+
+/* Wipes the key. NULL is allowed. */
+void ks_crypt_del(ks_crypt *crypt);
+size_t ks_crypt_head(const ks_crypt *crypt);
+size_t ks_crypt_tail(const ks_crypt *crypt);
+/* Fills heads and tails and encrypts, in place. -> KS_OK, or KS_EAGAIN: the system gave no random bytes, nothing may be sent. */
+int ks_crypt_seal(const ks_crypt *crypt, ks_entropy *entropy, const ks_packet *packets, size_t n);
+/* Decrypts any bytes in place. -> KS_OK and where the payload stands, or KS_EMALFORMED: too short, wrong crc32 or tag. */
+int ks_crypt_open_untrusted(const ks_crypt *crypt, uint8_t *packet, size_t size, uint8_t **payload, size_t *payload_size);
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* Reed-Solomon forward error correction over packets (PROTOCOL.md 2): an 8-byte head, and parity packets.
+ *
+ * An encoder belongs to one sending session, a decoder to one receiving session; neither does I/O nor reads a clock.
+ * A code is shared by them and counted (one thread). */
+#ifndef KS_FEC_H
+#define KS_FEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mem.h"
+
+#define KS_FEC_HEAD 8u          /* seqid u32, type u16, size u16 */
+#define KS_FEC_DATA 0x00f1u
+#define KS_FEC_PARITY 0x00f2u
+#define KS_FEC_OOB 0x00f3u
+#define KS_FEC_OOB_SEQID 0xffffffffu
+#define KS_FEC_SHARDS_MAX 255u  /* data and parity together */
+
+/* The coefficients for ds data and ps parity packets. */
+typedef struct ks_fec_code ks_fec_code;
+/* coefficients: ps rows of ds bytes, copied; NULL: computed here. NULL: no memory, or not 1 <= ds, ps and ds + ps <= 255. */
+ks_fec_code *ks_fec_code_new(uint32_t ds, uint32_t ps, const uint8_t *coefficients);
+ks_fec_code *ks_fec_code_ref(ks_fec_code *code);
+/* NULL is allowed. */
+void ks_fec_code_unref(ks_fec_code *code);
+/* 0 when the code is NULL. */
+uint32_t ks_fec_parity_count(const ks_fec_code *code);
+
+typedef struct {
+    uint64_t recovered;         /* packets rebuilt */
+    uint64_t errs;              /* packets rebuilt that could not be: a size that fits no packet */
+    uint64_t parity_shards;     /* parity packets received */
+    uint64_t full_sets;         /* groups of which all data packets came or were rebuilt */
+    uint64_t short_sets;        /* groups given up */
+} ks_fec_counts;
+
+/* ---- sending ---- */
+
+typedef struct ks_fec_encoder ks_fec_encoder;
+/* Takes a reference. packet_max: bytes of the longest packet, head included. NULL: no memory. */
+ks_fec_encoder *ks_fec_encoder_new(ks_fec_code *code, size_t packet_max);
+void ks_fec_encoder_del(ks_fec_encoder *encoder);
+/* packet has KS_FEC_HEAD bytes of room, which are filled, then a KCP packet; size counts both and is at most packet_max.
+ * -> how many parity packets follow it now: 0, or all of the group's. Without memory a group goes without parity. */
+uint32_t ks_fec_encode(ks_fec_encoder *encoder, uint8_t *packet, size_t size, uint64_t now_ms);
+/* The i-th of them, head included; valid until the next ks_fec_encode. */
+const uint8_t *ks_fec_parity(const ks_fec_encoder *encoder, uint32_t i, size_t *size);
+/* An idle session gives its memory back; the group that was begun goes without parity. */
+void ks_fec_encoder_trim(ks_fec_encoder *encoder);
+
+/* ---- receiving ---- */
+
+typedef struct ks_fec_decoder ks_fec_decoder;
+/* A KCP packet that was rebuilt, valid during the call. */
+typedef void ks_fec_rebuilt(void *ctx, const uint8_t *packet, size_t size);
+/* code: what the peer is believed to use (a reference is taken), or NULL: it is found out. Packets are kept in blocks of
+ * `blocks`, whose block_bytes bound a packet's size. NULL: no memory. */
+ks_fec_decoder *ks_fec_decoder_new(ks_fec_code *code, ks_pool *blocks);
+void ks_fec_decoder_del(ks_fec_decoder *decoder);
+/* Any packet of type DATA or PARITY, head included. The KCP packet inside a DATA one is the caller's to use; what can be
+ * rebuilt now is handed to `rebuilt`, which must not call the decoder. */
+void ks_fec_decode_untrusted(ks_fec_decoder *decoder, const uint8_t *packet, size_t size, ks_fec_rebuilt *rebuilt, void *ctx);
+/* An idle session gives its memory back; groups that were begun are given up. */
+void ks_fec_decoder_trim(ks_fec_decoder *decoder);
+const ks_fec_counts *ks_fec_decoder_counts(const ks_fec_decoder *decoder);
+/* The code in use; both 0 while it is not known. */
+void ks_fec_decoder_code(const ks_fec_decoder *decoder, uint32_t *ds, uint32_t *ps);
+
+#endif

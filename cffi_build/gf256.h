@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* GF(2^8) with polynomial 0x11D and generator 2, on bulk data. The kernel (GFNI, AVX2, SSSE3, NEON, plain C) is chosen
+ * once for the process; all give the same bytes. */
+#ifndef KS_GF256_H
+#define KS_GF256_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum { KS_GF_AUTO, KS_GF_PLAIN, KS_GF_SSSE3, KS_GF_AVX2, KS_GF_GFNI, KS_GF_NEON } ks_gf_kernel;
+
+/* Tests and benchmarks choose; -> KS_OK, or KS_EAGAIN: this machine has not got it. Not while another thread computes. */
+int ks_gf_select(ks_gf_kernel kernel);
+ks_gf_kernel ks_gf_selected(void);
+
+uint8_t ks_gf_mul(uint8_t a, uint8_t b);
+uint8_t ks_gf_inv(uint8_t a); /* of 0: 0 */
+/* dst[r][0..n) ^= coef[r] * src[0..n), for each of `rows` rows. */
+void ks_gf_muladd(uint8_t *const *dst, const uint8_t *coef, size_t rows, const uint8_t *src, size_t n);
+
+#endif
