@@ -49,8 +49,6 @@ ks_session *ks_session_new(ks_core *core, ks_session_owner *owner, uint32_t conv
     s->encoder = encoder;
     s->codec = p->compress != 0 ? ks_codec_new() : 0;
     s->dup = (uint32_t)p->dup;
-    s->tokens_ms = core->now_ms;
-    ks_session_set_rate_limit(s, (uint64_t)p->rate_limit);
     s->core = core;
     s->owner = owner;
     s->peer = *peer;
@@ -62,6 +60,7 @@ ks_session *ks_session_new(ks_core *core, ks_session_owner *owner, uint32_t conv
     ks_timer_init(&s->timer);
     ks_kcp_config config = ks_profile_kcp_config(p, conv, (uint32_t)ks_link_overhead(&owner->link, owner->fec != NULL));
     ks_kcp_init(&s->kcp, &config, &core->pools, 0);
+    ks_session_set_rate_limit(s, (uint64_t)p->rate_limit);
     ks_smux_parser_init(&s->parser, (uint8_t)p->smux_version);
     /* Without the parser's flow control the KCP window does the work: only what one write may leave over is held here. */
     uint32_t window = config.rcv_wnd * s->kcp.mss;
