@@ -16,6 +16,7 @@ from cffi import FFI
 HERE = "cffi_build"  # relative to setup.py, as setuptools wants it
 UNITS = [
     *("api", "arq", "engine", "listener", "session", "stream", "front", "profile", "smux", "wire", "kcp"),
+    *("fec_alone", "fec_bench", "fec_encoder", "fec_decoder", "fec_tune", "fec_code", "gf256"),
     *("udp", "poller", "timer", "mem"),
 ]
 WARNINGS = [
