@@ -62,4 +62,7 @@ int ks_poll(int fd, int events, int timeout_ms); /* one poll(2); -EINTR possible
 /* the ARQ alone, for tests */
 #include "arq.h"
 
+/* FEC alone, for tests and benchmarks */
+#include "fec_alone.h"
+
 #endif

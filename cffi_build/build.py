@@ -15,8 +15,11 @@ from cffi import FFI
 
 HERE = "cffi_build"  # relative to setup.py, as setuptools wants it
 UNITS = [
-    *("api", "arq", "engine", "listener", "session", "session_streams", "session_data", "stream", "front", "oob"),
-    *("profile", "smux", "codec", "wire", "kcp", "udp", "poller", "timer", "mem"),
+    *("api", "arq", "fec_alone", "fec_bench"),
+    *("engine", "listener", "session", "session_streams", "session_data", "stream", "front", "oob"),
+    *("profile", "smux", "codec", "wire", "kcp"),
+    *("fec_code", "fec_decoder", "fec_encoder", "fec_tune", "gf256"),
+    *("udp", "poller", "timer", "mem"),
 ]
 WARNINGS = [
     *("-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Wpointer-arith"),
