@@ -53,4 +53,8 @@ int ks_poll(int fd, int events, int timeout_ms); /* one poll(2); -EINTR possible
 /* the ARQ alone, for tests */
 #include "arq.h"
 
+/* packet crypt; KS_CRYPT_* are in crypt.h */
+#include "crypt.h"
+#include "crypts.h"
+
 #endif
