@@ -65,4 +65,8 @@ int ks_poll(int fd, int events, int timeout_ms); /* one poll(2); -EINTR possible
 /* FEC alone, for tests and benchmarks */
 #include "fec_alone.h"
 
+/* packet crypt; KS_CRYPT_* are in crypt.h */
+#include "crypt.h"
+#include "crypts.h"
+
 #endif
