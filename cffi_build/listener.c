@@ -18,6 +18,7 @@
 #define RECEIVE_ROUNDS 4     /* batches from one socket before the others get their turn */
 #define EMBRYOS_MAX 1024u    /* sessions that a packet made and no stream has followed: a flood stops here */
 #define WAITING_MAX 65536u
+#define SNAPPY_FIRST_BYTE 0xff /* of the stream identifier, with which a compressed stream begins */
 #define FRONT_SNDBUF 16384   /* a dozen connections stand in the pair, the others here */
 
 static ks_port *port_of(ks_session_owner *owner)
@@ -250,6 +251,8 @@ static bool begins_session(const ks_port *p, const uint8_t *packet, size_t size)
         return false;
     const uint8_t *data = packet + KS_KCP_HEAD;
     bool first = ks_load32(packet + 12) == 0;
+    if (p->owner.profile.compress != 0 && first)
+        return len > 0 && data[0] == SNAPPY_FIRST_BYTE;
     if (p->owner.profile.framing == KS_FRAMING_SMUX && first && len >= KS_SMUX_HEAD)
         return data[0] == p->owner.profile.smux_version && (data[1] == KS_SMUX_SYN || data[1] == KS_SMUX_NOP);
     return true;
@@ -258,7 +261,8 @@ static bool begins_session(const ks_port *p, const uint8_t *packet, size_t size)
 static void refuse(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size)
 {
     uint8_t answer[32];
-    if (p->owner.profile.framing != KS_FRAMING_SMUX)
+    /* Compressed, an answer would cost the GIL for any stranger's packet: there the peer finds out by its timeout. */
+    if (p->owner.profile.framing != KS_FRAMING_SMUX || p->owner.profile.compress != 0)
         return;
     size_t n = ks_session_refusal_untrusted(packet, size, (uint8_t)p->owner.profile.smux_version, answer);
     if (n == 0)
