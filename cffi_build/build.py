@@ -17,7 +17,8 @@ HERE = "cffi_build"  # relative to setup.py, as setuptools wants it
 UNITS = [
     *("api", "arq", "engine", "listener", "session", "stream", "front", "profile", "smux", "wire", "kcp"),
     *("udp", "poller", "timer", "mem"),
-    *("crypts", "crypt", "cfb", "aead", "twofish", "sm4", "tea", "keystream", "poly1305", "ghash", "crc32", "simd", "entropy"),
+    *("crypts", "crypt", "cfb", "aead", "twofish", "sm4", "tea", "keystream", "poly1305", "ghash", "crc32", "simd"),
+    "entropy",
 ]
 WARNINGS = [
     *("-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Wpointer-arith"),
