@@ -278,6 +278,15 @@ def test_forged_parity_is_seen_by_the_size():
         assert fec.counts()[:2] == (0, 1) and fec.counts().short_sets == 1
 
 
+def test_forged_parity_is_seen_by_the_padding():
+    with Fec(10, 3) as fec:
+        packets, wire = warmed(fec)
+        lost = next(i for i in range(10) if len(packets[i]) + 2 < len(wire[10]) - 6)
+        forged = wire[10][:-1] + bytes([wire[10][-1] ^ 1])
+        assert fec.decode(*wire[:lost], *wire[lost + 1 : 10], forged) == []
+        assert fec.counts()[:2] == (0, 1)
+
+
 def test_truncated_and_misshapen():
     with Fec(10, 3) as fec:
         packets, wire = warmed(fec)
@@ -305,9 +314,8 @@ def test_forged_seqids_cost_a_group_at_worst():
     with Fec(10, 3) as fec:
         rebuilt = 0
         for i, (_, wire) in enumerate(groups):
-            rebuilt += len(fec.decode(*(wire if i < 2 else wire[1:])))
             seqid = rng.randrange(wrap(10, 3) // 13) * 13 + rng.randrange(10)
-            assert fec.decode(data_packet(seqid, b"forged")) == []
+            rebuilt += len(fec.decode(*wire[i > 1 : 7], data_packet(seqid, b"forged"), *wire[7:]))
         assert rebuilt == 58
 
         # three in a row do move the window: groups are given up, and the peer's next ones move it back

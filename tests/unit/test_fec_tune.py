@@ -58,7 +58,9 @@ def test_across_the_wrap():
         assert packets_until(fec, stream(10, 3, 100, first), (10, 3)) <= 55 + FOUND_AFTER
 
 
-@pytest.mark.parametrize("believed,code", [((10, 3), (20, 5)), ((20, 5), (2, 1)), ((2, 1), (10, 3)), ((10, 3), (10, 2))])
+@pytest.mark.parametrize(
+    "believed,code", [((10, 3), (20, 5)), ((20, 5), (2, 1)), ((2, 1), (10, 3)), ((10, 3), (10, 2))]
+)
 def test_believed_to_be_another(believed, code):
     with Fec(*believed) as fec:
         wire = stream(*code, 400)
@@ -92,6 +94,19 @@ def test_a_wrong_code_rebuilds_nothing():
                 rebuilt = fec.decode(*lossy(random.Random(seed), wire, 0.1))
                 assert set(rebuilt) <= set(sent), (code, seed)
                 assert fec.code() == code
+
+
+def test_one_group_alone_does_not_speak_for_a_code():
+    # Of a peer with 10 + 2, all that would contradict 10 + 3 is lost, and what is left looks like its second group.
+    wire = [p for p in stream(10, 2, 20) if head(p)[0] not in (12, 22)]
+    with Fec(10, 3) as fec:
+        assert fec.decode(*wire) == []
+
+
+def test_group_0_alone_speaks_for_itself():
+    wire = stream(10, 3, 10)
+    with Fec(10, 3) as fec:
+        assert fec.decode(*wire[1:]) == [wire[0][8:]]
 
 
 def test_forged_types_suspend_rebuilding_for_a_while_only():
