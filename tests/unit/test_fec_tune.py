@@ -101,6 +101,10 @@ def test_one_group_alone_does_not_speak_for_a_code():
     wire = [p for p in stream(10, 2, 20) if head(p)[0] not in (12, 22)]
     with Fec(10, 3) as fec:
         assert fec.decode(*wire) == []
+    # And of one with 5 + 1, where even the place between data and parity agrees.
+    wire = [p for p in stream(5, 1, 20) if head(p)[0] not in (5, 10, 11, 12, 17)]
+    with Fec(10, 3) as fec:
+        assert fec.decode(*wire) == []
 
 
 def test_group_0_alone_speaks_for_itself():
