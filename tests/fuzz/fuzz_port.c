@@ -205,7 +205,7 @@ static void put_fitting(input *in)
     for (uint32_t frames = 1 + kind / 16 % 4; frames > 0; frames--) {
         uint32_t sid = take(in, 1) % 6, cmd = take(in, 1), size = cmd % 8 == 2 ? take(in, 1) : 0;
         if (cmd % 8 == 4) {
-            ks_smux_upd(w + len, sid, take(in, 4), take(in, 4));
+            ks_smux_upd(w + len, sid, cmd & 128 ? 0 : take(in, 4), cmd & 128 ? 0 : take(in, 4)); /* 0, 0: shut */
             len += KS_SMUX_UPD;
             continue;
         }
