@@ -20,7 +20,8 @@ def _go_peers(require_peer):
 
         def current():
             if not peers or not peers[-1].is_running:
-                peers.append(running.enter_context(contextlib.closing(go_peer.GoPeer(path))))
+                peers.append(go_peer.GoPeer(path))
+                running.callback(peers[-1].stop)
             return peers[-1]
 
         yield current

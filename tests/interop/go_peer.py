@@ -100,7 +100,7 @@ class GoPeer:
     def __getattr__(self, call):
         return lambda **args: self.start(call, **args).result()
 
-    def close(self):
+    def stop(self):
         self._program.close()
 
     def _take_line(self, line):

@@ -13,6 +13,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync/atomic"
+	"time"
 )
 
 const chunkBytes = 1 << 16
@@ -51,10 +52,15 @@ func (t *tally) add(data []byte) {
 
 func (t *tally) end(err error) *passed {
 	t.SHA256 = hex.EncodeToString(t.Sum(nil))
-	if err != nil {
-		t.Error = err.Error()
-	}
+	t.Error = errorText(err)
 	return &t.passed
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 type which struct {
@@ -63,8 +69,9 @@ type which struct {
 
 type amount struct {
 	which
-	Bytes int64  `json:"bytes"` // receive, echo: 0: until the end
-	Seed  uint64 `json:"seed"`
+	Bytes   int64  `json:"bytes"` // receive, echo: 0: until the end
+	Seed    uint64 `json:"seed"`
+	PauseUS int    `json:"pause_us"` // receive: after each Read, for a slow reader
 }
 
 func noise(seed uint64) io.Reader {
@@ -118,7 +125,10 @@ func receive(a amount) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.each(a.Bytes, func([]byte) error { return nil }), nil
+	return c.each(a.Bytes, func([]byte) error {
+		time.Sleep(time.Duration(a.PauseUS) * time.Microsecond)
+		return nil
+	}), nil
 }
 
 func echo(a amount) (any, error) {
@@ -165,6 +175,7 @@ func closeWrite(a which) (any, error) {
 	return nil, half.CloseWrite()
 }
 
+// closeOne returns the error's text, "" for none: of interest when it was closed before.
 func closeOne(a struct {
 	Number int `json:"number"`
 }) (any, error) {
@@ -172,7 +183,7 @@ func closeOne(a struct {
 	if err != nil {
 		return nil, err
 	}
-	return nil, what.Close()
+	return errorText(what.Close()), nil
 }
 
 // ---- message mode: one Write, one Read ----
