@@ -13,6 +13,7 @@
 
 #include "engine.h"
 #include "front.h"
+#include "oob.h"
 #include "profile.h"
 
 #define ENGINES_MAX 16
@@ -104,6 +105,7 @@ void ks_forget_engines(void)
         atomic_store(&engines[i], NULL);
     if (ks_front_init() == 0)
         ks_front_forget();
+    ks_oob_forget();
 }
 
 /* ---- connections and listeners ---- */
@@ -112,34 +114,35 @@ typedef struct {
     ks_note note;
     int udp_fd, engine_fd, app_fd, fill_bytes, app_sndbuf, backlog;
     uint64_t inode;
-    const ks_profile *profile;
+    ks_settings with;
 } open_note;
 
 static int run_connect(ks_engine *e, ks_note *n)
 {
     const open_note *o = (const open_note *)n;
-    return ks_port_connect(ks_engine_core(e), ks_engine_ports(e), o->udp_fd, o->profile, o->engine_fd, o->inode, o->app_fd,
+    return ks_port_connect(ks_engine_core(e), ks_engine_ports(e), o->udp_fd, &o->with, o->engine_fd, o->inode, o->app_fd,
                            o->fill_bytes, o->app_sndbuf);
 }
 
 static int run_listen(ks_engine *e, ks_note *n)
 {
     const open_note *o = (const open_note *)n;
-    return ks_port_listen(ks_engine_core(e), ks_engine_ports(e), o->udp_fd, o->profile, o->engine_fd, o->inode, o->backlog);
+    return ks_port_listen(ks_engine_core(e), ks_engine_ports(e), o->udp_fd, &o->with, o->engine_fd, o->inode, o->backlog);
 }
 
 static int run_relisten(ks_engine *e, ks_note *n)
 {
     const open_note *o = (const open_note *)n;
-    return ks_port_relisten(ks_engine_ports(e), o->udp_fd, o->profile, o->engine_fd, o->inode, o->backlog);
+    return ks_port_relisten(ks_engine_ports(e), o->udp_fd, &o->with, o->engine_fd, o->inode, o->backlog);
 }
 
-/* The pair, with A on the number app_fd; with `fill`, A is not writable, and the engine gets a duplicate of it. */
-static int make_front(open_note *o, int app_fd, bool fill)
+/* The pair, with A on the number app_fd; with `fill`, A is not writable, and the engine gets a duplicate of it.
+ * message_bytes: see ks_front_pair. */
+static int make_front(open_note *o, int app_fd, bool fill, uint32_t message_bytes)
 {
     int app;
     o->app_fd = -1;
-    int error = ks_front_pair(&app, &o->engine_fd);
+    int error = ks_front_pair(&app, &o->engine_fd, message_bytes);
     if (error < 0)
         return error;
     o->inode = ks_front_inode(app);
@@ -160,14 +163,43 @@ static int make_front(open_note *o, int app_fd, bool fill)
     return error;
 }
 
+static uint32_t overhead(const ks_settings *with)
+{
+    ks_link link = {.crypt = with->crypt};
+    return (uint32_t)ks_link_overhead(&link, with->profile->fec_data > 0);
+}
+
+static uint32_t message_bytes(const ks_settings *with)
+{
+    ks_kcp_config config = ks_profile_kcp_config(with->profile, 0, overhead(with));
+    return ks_profile_has_messages(with->profile) ? ks_profile_message_bytes(&config) : 0;
+}
+
+/* The crypt that the profile names becomes ours. -EINVAL: the profile is not valid. */
+static int take_crypt(ks_settings *with)
+{
+    const ks_profile *p = with->profile;
+    if (p == NULL)
+        return -EINVAL;
+    with->crypt = p->crypt != 0 ? ks_crypt_take(p->crypt) : NULL;
+    bool good = ks_profile_is_valid(p) && (p->crypt == 0) == (with->crypt == NULL) &&
+                (uint32_t)p->mtu_bytes >= KS_KCP_MTU_MIN + overhead(with);
+    return good ? 0 : -EINVAL;
+}
+
 static int open_front(int engine, int app_fd, int udp_fd, const ks_profile *profile, int backlog, ks_note_run *run)
 {
     ks_engine *e = engine_of(engine);
-    int error = e == NULL ? -ESRCH : profile == NULL || !ks_profile_is_valid(profile) ? -EINVAL : ks_front_inode(app_fd) == 0 ? -ENOTSOCK : 0;
-    open_note o = {.note = {.run = run}, .udp_fd = udp_fd, .backlog = backlog, .profile = profile};
+    open_note o = {.note = {.run = run}, .udp_fd = udp_fd, .backlog = backlog, .with = {.profile = profile}};
+    int error = take_crypt(&o.with);
     if (error == 0)
-        error = make_front(&o, app_fd, run == run_connect && profile->framing == KS_FRAMING_SMUX);
+        error = e == NULL ? -ESRCH : ks_front_inode(app_fd) == 0 ? -ENOTSOCK : 0;
+    if (error == 0) {
+        bool connects = run == run_connect;
+        error = make_front(&o, app_fd, connects && profile->framing == KS_FRAMING_SMUX, connects ? message_bytes(&o.with) : 0);
+    }
     if (error < 0) {
+        ks_crypt_del(o.with.crypt);
         close(udp_fd);
         return error;
     }
@@ -182,6 +214,7 @@ static int open_front(int engine, int app_fd, int udp_fd, const ks_profile *prof
     if (answer == -ENOENT || answer == -ESHUTDOWN)
         answer = ks_engine_ask(e, &o.note);
     if (answer == -ESHUTDOWN) {
+        ks_crypt_del(o.with.crypt);
         ks_front_close(udp_fd);
         ks_front_close(o.engine_fd);
         ks_front_close(o.app_fd);
@@ -339,6 +372,20 @@ static int set_kcp_option(ks_session *s, int option, int64_t value)
             return -EINVAL;
         s->keepalive_ms = (uint32_t)value;
         return 0;
+    case KS_OPT_DUP:
+        if (value < 0 || value > (int64_t)KS_DUP_MAX)
+            return -EINVAL;
+        s->dup = (uint32_t)value;
+        return 0;
+    case KS_OPT_RATE_LIMIT:
+        if (value < 0)
+            return -EINVAL;
+        ks_session_set_rate_limit(s, (uint64_t)value);
+        return 0;
+    case KS_OPT_DSCP:
+        if (value < 0 || value > 63)
+            return -EINVAL;
+        return s->opener ? ks_udp_set_dscp(&s->owner->link.udp, (int)value) : -ENOPROTOOPT; /* else many share the socket */
     default:
         return -ENOPROTOOPT;
     }
@@ -356,6 +403,10 @@ static int run_set_option(ks_engine *e, ks_note *n)
         st->linger_s = value;
         return 0;
     }
+    if (f->option == KS_OPT_OOB) {
+        st->oob_id = (uint64_t)f->value;
+        return 0;
+    }
     if (f->option == KS_OPT_RCVBUF)
         return setsockopt(st->src.fd, SOL_SOCKET, SO_SNDBUF, &value, sizeof value) < 0 ? -errno : 0;
     ks_session_mark(st->session);
@@ -368,8 +419,44 @@ int ks_set_option(int app_fd, int option, int64_t value)
     return ask_front(app_fd, &f, run_set_option);
 }
 
+typedef struct {
+    front_note front;
+    const uint8_t *data;
+    int size;
+} oob_note;
+
+static int run_oob(ks_engine *e, ks_note *n)
+{
+    const oob_note *o = (const oob_note *)n;
+    ks_port *port;
+    ks_stream *st = stream_of(e, o->front.inode, &port);
+    if (st == NULL || st->connecting)
+        return port != NULL || st != NULL ? -ENOTCONN : -ENOTSOCK;
+    return ks_session_send_oob(st->session, o->data, (size_t)o->size);
+}
+
+int ks_send_oob(int app_fd, const uint8_t *data, int size)
+{
+    oob_note o = {.data = data, .size = size};
+    if (size < 0 || (data == NULL && size > 0))
+        return -EINVAL;
+    return ask_front(app_fd, &o.front, run_oob);
+}
+
 static void fill_info(const ks_session *s, ks_info *i)
 {
+    ks_counters c = {0};
+    ks_session_add_counts(s, &c);
+    i->fec_recovered = c.fec_recovered;
+    i->fec_errs = c.fec_errs;
+    i->fec_parity_shards = c.fec_parity_shards;
+    i->fec_full_sets = c.fec_full_sets;
+    i->fec_short_sets = c.fec_short_sets;
+    if (s->decoder != NULL)
+        ks_fec_decoder_code(s->decoder, &i->fec_data, &i->fec_parity);
+    i->oob_sent = s->oob_sent;
+    i->oob_received = s->oob_received;
+
     ks_profile_kcp_info(&s->kcp, i);
     i->bytes_sent = s->bytes_sent;
     i->bytes_received = s->bytes_received;
@@ -411,13 +498,19 @@ static int run_stats(ks_engine *e, ks_note *n)
     ks_stats *to = ((stats_note *)n)->stats;
     const ks_core *core = ks_engine_core(e);
     ks_counters c = core->count;
-    for (const ks_session *s = core->sessions; s != NULL; s = s->next)
+    for (const ks_session *s = core->sessions; s != NULL; s = s->next) {
         ks_session_add_counts(s, &c);
+        to->snd_queue_pkts += s->kcp.snd_end - s->kcp.snd_nxt;
+        to->snd_buffer_pkts += s->kcp.snd_nxt - s->kcp.snd_una;
+        to->rcv_queue_pkts += s->kcp.rcv_nxt - s->kcp.rcv_read;
+    }
 #define ADD(name) to->name += c.name
     ADD(bytes_sent), ADD(bytes_received), ADD(max_conn), ADD(active_opens), ADD(passive_opens), ADD(curr_estab), ADD(in_errs);
     ADD(in_csum_errors), ADD(kcp_in_errors), ADD(in_pkts), ADD(out_pkts), ADD(in_segs), ADD(out_segs), ADD(in_bytes);
     ADD(out_bytes), ADD(retrans_segs), ADD(fast_retrans_segs), ADD(early_retrans_segs), ADD(lost_segs), ADD(repeat_segs);
     ADD(smux_errors), ADD(udp_send_drops), ADD(udp_recv_drops), ADD(resets_sent), ADD(resets_received), ADD(backlog_drops);
+    ADD(fec_recovered), ADD(fec_errs), ADD(fec_parity_shards), ADD(fec_full_sets), ADD(fec_short_sets), ADD(oob_packets);
+    ADD(oob_drops);
 #undef ADD
     to->sessions += core->session_count;
     to->streams += core->stream_count;

@@ -22,6 +22,10 @@ enum {
     KS_OPT_LINGER,         /* value: -1 off, else seconds; 0 makes the last close a reset */
     KS_OPT_KEEPALIVE,      /* value in ms, 0 off */
     KS_OPT_RCVBUF,         /* bytes buffered towards A */
+    KS_OPT_DUP,
+    KS_OPT_RATE_LIMIT,
+    KS_OPT_DSCP,           /* of a connected socket's own packets */
+    KS_OPT_OOB,            /* the id under which ks_oob_fd gives its out-of-band packets; 0 off */
 };
 
 /* engines */
@@ -41,8 +45,13 @@ int ks_reset(int app_fd);                  /* abandon now: a connect in progress
 int ks_closing(int app_fd);                /* a listener is about to be closed: resets what accept() has not taken */
 int ks_linger(int app_fd, int timeout_ms); /* wait until all that was written is acknowledged; -ETIMEDOUT */
 int ks_set_option(int app_fd, int option, int64_t value);
+int ks_send_oob(int app_fd, const uint8_t *data, int size); /* -EOPNOTSUPP without FEC, -EMSGSIZE, -ENOTCONN */
+int ks_oob_fd(void);                       /* each out-of-band packet is one datagram: u64 id, data */
 int ks_get_info(int app_fd, ks_info *info);
 int ks_get_stats(ks_stats *stats);         /* summed over engines */
+
+/* compression */
+#include "codec.h"
 
 /* plain UDP descriptors, before they are handed over */
 int ks_udp_park(int udp_fd);               /* connect it to itself: strangers are refused by ICMP */
@@ -52,5 +61,12 @@ int ks_poll(int fd, int events, int timeout_ms); /* one poll(2); -EINTR possible
 
 /* the ARQ alone, for tests */
 #include "arq.h"
+
+/* FEC alone, for tests and benchmarks */
+#include "fec_alone.h"
+
+/* packet crypt; KS_CRYPT_* are in crypt.h */
+#include "crypt.h"
+#include "crypts.h"
 
 #endif

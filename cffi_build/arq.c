@@ -48,7 +48,8 @@ int ks_arq_open(uint32_t conv, const ks_profile *profile, uint32_t first_sn)
 {
     if (profile == NULL || !ks_profile_is_valid(profile))
         return -EINVAL;
-    ks_kcp_config config = ks_profile_kcp_config(profile, conv);
+    ks_kcp_config config = ks_profile_kcp_config(profile, conv, 0);
+    config.stream = profile->stream != 0; /* framing is not asked: there is none */
     pthread_mutex_lock(&table_lock);
     int arq = 0;
     while (arq < ARQS_MAX && table[arq] != NULL)

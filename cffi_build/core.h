@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "codec.h"
 #include "counters.h"
 #include "hash.h"
 #include "kcp.h"
@@ -28,7 +29,9 @@ typedef struct {
     ks_poller poller;
     ks_timers timers;            /* room for one timer per session is reserved when the session is made */
     ks_seg_pools pools;
+    ks_pool shards;              /* packets kept for FEC */
     ks_udp_rx rx;
+    ks_codec_space *codec_space; /* NULL until a session compresses */
     ks_udp_way way;
     ks_batch batch;
     ks_counters count;

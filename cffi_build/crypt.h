@@ -17,6 +17,7 @@
 #include "entropy.h"
 
 typedef struct ks_crypt ks_crypt;
+struct ks_block;
 
 /* A whole packet: head, payload, tail. */
 typedef struct {
@@ -24,6 +25,20 @@ typedef struct {
     size_t size;
 } ks_packet;
 
+typedef enum {
+    KS_CRYPT_NONE,     /* nonce and crc32, nothing is encrypted */
+    KS_CRYPT_XOR,      /* the key is the table itself */
+    KS_CRYPT_SALSA20,  /* key: 32 bytes */
+    KS_CRYPT_CFB,      /* a block cipher of 8 or 16 bytes */
+    KS_CRYPT_GCM,      /* a block cipher of 16 bytes */
+    KS_CRYPT_CHACHA20, /* with Poly1305; key: 32 bytes */
+} ks_crypt_mode;
+
+#define KS_CRYPT_XOR_BYTES 1500u
+
+/* Takes the block cipher over, also on failure; NULL where the mode has none. -> NULL: no memory, a key of another length
+ * than stands at the mode, or a block cipher that does not fit it. */
+ks_crypt *ks_crypt_new(ks_crypt_mode mode, const uint8_t *key, size_t key_size, struct ks_block *block);
 /* Wipes the key. NULL is allowed. */
 void ks_crypt_del(ks_crypt *crypt);
 size_t ks_crypt_head(const ks_crypt *crypt);

@@ -74,6 +74,7 @@ ks_engine *ks_engine_new(ks_udp_way way, int *error)
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->answered, NULL);
     ks_seg_pools_init(&e->core.pools);
+    ks_pool_init(&e->core.shards, KS_UDP_PACKET_MAX);
     ks_batch_init(&e->core.batch, &e->core.count, ks_port_refused);
     e->core.way = way;
     e->core.now_ms = ks_clock_ms();
@@ -120,7 +121,9 @@ void ks_engine_del(ks_engine *e)
     ks_front_close(e->wake_fd);
     ks_timers_free(&e->core.timers);
     ks_seg_pools_free(&e->core.pools);
+    ks_pool_free(&e->core.shards);
     ks_udp_rx_free(&e->core.rx);
+    ks_free(e->core.codec_space);
     pthread_cond_destroy(&e->answered);
     pthread_mutex_destroy(&e->lock);
     ks_free(e);
@@ -254,6 +257,7 @@ static void turn(ks_engine *e)
     if (timeout_ms < 0 || timeout_ms >= QUIET_SLEEP_MS) {
         ks_pool_trim(&core->pools.small);
         ks_pool_trim(&core->pools.large);
+        ks_pool_trim(&core->shards);
     }
     int n = ks_poller_wait(&core->poller, timeout_ms, changed, EVENTS_MAX);
     core->now_ms = ks_clock_ms();

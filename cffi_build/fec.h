@@ -26,12 +26,14 @@ ks_fec_code *ks_fec_code_new(uint32_t ds, uint32_t ps, const uint8_t *coefficien
 ks_fec_code *ks_fec_code_ref(ks_fec_code *code);
 /* NULL is allowed. */
 void ks_fec_code_unref(ks_fec_code *code);
+/* coefficients: room for ps rows of ds bytes, as above. */
+void ks_fec_code_read(const ks_fec_code *code, uint8_t *coefficients);
 /* 0 when the code is NULL. */
 uint32_t ks_fec_parity_count(const ks_fec_code *code);
 
 typedef struct {
     uint64_t recovered;         /* packets rebuilt */
-    uint64_t errs;              /* packets rebuilt that could not be: a size that fits no packet */
+    uint64_t errs;              /* packets rebuilt that could not be: a size that fits no packet; and packets refused for one */
     uint64_t parity_shards;     /* parity packets received */
     uint64_t full_sets;         /* groups of which all data packets came or were rebuilt */
     uint64_t short_sets;        /* groups given up */
@@ -48,6 +50,8 @@ void ks_fec_encoder_del(ks_fec_encoder *encoder);
 uint32_t ks_fec_encode(ks_fec_encoder *encoder, uint8_t *packet, size_t size, uint64_t now_ms);
 /* The i-th of them, head included; valid until the next ks_fec_encode. */
 const uint8_t *ks_fec_parity(const ks_fec_encoder *encoder, uint32_t i, size_t *size);
+/* The next group begins at seqid, rounded down to a group's start: tests start near the wrap. Before the first packet. */
+void ks_fec_encoder_seek(ks_fec_encoder *encoder, uint32_t seqid);
 /* An idle session gives its memory back; the group that was begun goes without parity. */
 void ks_fec_encoder_trim(ks_fec_encoder *encoder);
 
@@ -57,7 +61,13 @@ typedef struct ks_fec_decoder ks_fec_decoder;
 /* A KCP packet that was rebuilt, valid during the call. */
 typedef void ks_fec_rebuilt(void *ctx, const uint8_t *packet, size_t size);
 /* code: what the peer is believed to use (a reference is taken), or NULL: it is found out. Packets are kept in blocks of
- * `blocks`, whose block_bytes bound a packet's size. NULL: no memory. */
+ * `blocks`, whose block_bytes bound a packet's size. NULL: no memory.
+ *
+ * A wrong code is dangerous: coefficients of a row add up to 1, so what it rebuilds from packets that agree in a byte has
+ * that byte too, and passes for a segment of this conversation. So nothing is rebuilt before a code is confirmed: the last
+ * data packet and the first parity packet of a group seen in their places, in two groups (group 0 itself needs one). What
+ * was missing until then is rebuilt then, if its group is still held. A packet whose type contradicts its place ends that, until enough packets
+ * in a row agree on one code, the old or another (fec_tune.h). */
 ks_fec_decoder *ks_fec_decoder_new(ks_fec_code *code, ks_pool *blocks);
 void ks_fec_decoder_del(ks_fec_decoder *decoder);
 /* Any packet of type DATA or PARITY, head included. The KCP packet inside a DATA one is the caller's to use; what can be

@@ -21,6 +21,8 @@
 #define SETS 8192u /* 65,536 deaths that nobody has asked about yet, in 512 KiB that are touched only when used */
 #define WAYS 8u
 
+#define MESSAGE_BYTES_MAX (255 * 1476) /* fragments of the longest packet */
+
 static _Atomic uint64_t *obituaries;
 static atomic_uint rounds;
 
@@ -86,13 +88,13 @@ void ks_front_forget(void)
     }
 }
 
-int ks_front_pair(int *app, int *engine)
+int ks_front_pair(int *app, int *engine, uint32_t message_bytes)
 {
-    int fds[2];
+    int fds[2], type = message_bytes > 0 ? SOCK_SEQPACKET : SOCK_STREAM;
 #if defined(SOCK_CLOEXEC) && !defined(KS_PLAIN)
-    int result = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
+    int result = socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds);
 #else
-    int result = socketpair(AF_UNIX, SOCK_STREAM, 0, fds);
+    int result = socketpair(AF_UNIX, type, 0, fds);
     if (result == 0 && (fcntl(fds[0], F_SETFD, FD_CLOEXEC) < 0 || fcntl(fds[1], F_SETFD, FD_CLOEXEC) < 0))
         result = -1;
 #endif
@@ -103,6 +105,13 @@ int ks_front_pair(int *app, int *engine)
         close(fds[0]);
         close(fds[1]);
         return result;
+    }
+    if (message_bytes > 0) {
+        /* Linux doubles what is asked, and refuses a message that with 32 bytes more would not fit. Towards the
+         * application nothing may be refused. */
+        int most = (int)(message_bytes + 32) / 2, all = MESSAGE_BYTES_MAX;
+        (void)setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &most, sizeof most);
+        (void)setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &all, sizeof all);
     }
     ks_front_own(fds[1]);
     *app = fds[0];

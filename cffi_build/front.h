@@ -15,8 +15,9 @@
 /* Once per process, before anything else. 0 or -errno. */
 int ks_front_init(void);
 
-/* A connected AF_UNIX stream pair, close-on-exec; the engine's end is non-blocking and owned. 0 or -errno. */
-int ks_front_pair(int *app, int *engine);
+/* A connected AF_UNIX pair, close-on-exec; the engine's end is non-blocking and owned. messages: it keeps borders, and A
+ * refuses messages of more than message_bytes with EMSGSIZE; else a stream, and message_bytes is 0. 0 or -errno. */
+int ks_front_pair(int *app, int *engine, uint32_t message_bytes);
 /* Fills A's send buffer with zeros until it is not writable. -> bytes, or -errno. Undone by restoring `*sndbuf` on A and reading. */
 int ks_front_fill(int app, int *sndbuf);
 /* Moves `app` onto the number app_fd, keeping that number's O_NONBLOCK. 0 or -errno; app is closed either way. */

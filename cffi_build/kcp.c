@@ -16,12 +16,10 @@ enum { CMD_PUSH = 81, CMD_ACK = 82, CMD_WASK = 83, CMD_WINS = 84 };
 #define SSTHRESH_MIN 2u
 /* An interval may be seconds; an ACK that late would make the peer's RTO useless. */
 #define ACK_DELAY_MAX_MS 40u
-#define FRAGMENTS_MAX 255u
 /* A packet holds at most 62 acknowledgments; more than this many waiting is a flood, and una or a repeat covers the rest. */
 #define ACKS_MAX 65536u
 /* Payload of a small segment: with the bookkeeping it fills 256 bytes. */
 #define SMALL_CAP (256u - (uint32_t)sizeof(ks_seg) - KS_KCP_HEAD)
-#define LARGE_CAP (KS_KCP_MTU_MAX - KS_KCP_HEAD)
 #define RING_FIRST 16u
 /* Until a peer hears our window it guesses: 128 packets in the C version, 32 in kcp-go. So many are taken even where the
  * window is smaller: what we refused would come back on the peer's growing timeouts only. */
@@ -66,7 +64,7 @@ static uint32_t max32(uint32_t a, uint32_t b)
 void ks_seg_pools_init(ks_seg_pools *pools)
 {
     ks_pool_init(&pools->small, sizeof(ks_seg) + KS_KCP_HEAD + SMALL_CAP);
-    ks_pool_init(&pools->large, sizeof(ks_seg) + KS_KCP_HEAD + LARGE_CAP);
+    ks_pool_init(&pools->large, sizeof(ks_seg) + KS_KCP_HEAD + KS_SEG_BYTES_MAX);
 }
 
 void ks_seg_pools_free(ks_seg_pools *pools)
@@ -75,15 +73,15 @@ void ks_seg_pools_free(ks_seg_pools *pools)
     ks_pool_free(&pools->large);
 }
 
-static ks_seg *seg_new(ks_kcp *k, uint32_t bytes)
+ks_seg *ks_seg_new(ks_seg_pools *pools, uint32_t bytes)
 {
     bool small = bytes <= SMALL_CAP;
-    ks_seg *seg = ks_pool_get(small ? &k->pools->small : &k->pools->large);
+    ks_seg *seg = ks_pool_get(small ? &pools->small : &pools->large);
     if (seg == NULL)
         return NULL;
     memset(seg, 0, sizeof *seg);
     seg->refs = 1;
-    seg->cap = (uint16_t)(small ? SMALL_CAP : LARGE_CAP);
+    seg->cap = (uint16_t)(small ? SMALL_CAP : KS_SEG_BYTES_MAX);
     return seg;
 }
 
@@ -149,6 +147,7 @@ void ks_kcp_init(ks_kcp *k, const ks_kcp_config *config, ks_seg_pools *pools, ui
     k->ssthresh = SSTHRESH_MIN;
     k->rto = RTO_FIRST_MS;
     k->told_wnd = config->rcv_wnd;
+    k->budget = INT64_MAX;
 }
 
 void ks_kcp_free(ks_kcp *k)
@@ -199,6 +198,14 @@ void ks_kcp_forget_unacked(ks_kcp *k)
     k->snd_una = k->snd_nxt = k->snd_end;
 }
 
+void ks_kcp_set_budget(ks_kcp *k, int64_t bytes)
+{
+    bool held = k->budget <= 0;
+    k->budget = bytes;
+    if (held && bytes > 0 && k->snd_una != k->snd_end)
+        k->flush_now = true;
+}
+
 uint32_t ks_kcp_unacked(const ks_kcp *k)
 {
     return k->snd_end - k->snd_una;
@@ -238,7 +245,7 @@ static ks_seg *queue_slot(ks_kcp *k, uint32_t ahead, uint32_t bytes)
     uint32_t held = k->snd_end - k->snd_una;
     if (ring_reserve(&k->snd, k->snd_una, held + ahead, held + ahead + 1) != KS_OK)
         return NULL;
-    ks_seg *seg = seg_new(k, min32(bytes, k->mss));
+    ks_seg *seg = ks_seg_new(k->pools, min32(bytes, k->mss));
     if (seg != NULL) {
         seg->cap = (uint16_t)min32(seg->cap, k->mss);
         seg->sn = k->snd_end + ahead;
@@ -253,7 +260,7 @@ static uint32_t widen_tail(ks_kcp *k, ks_seg **slot, uint32_t bytes)
 {
     ks_seg *old = *slot;
     if (old->cap < k->mss && bytes > (uint32_t)(old->cap - old->len)) {
-        ks_seg *wide = seg_new(k, k->mss);
+        ks_seg *wide = ks_seg_new(k->pools, k->mss);
         if (wide != NULL) {
             wide->cap = (uint16_t)k->mss;
             wide->sn = old->sn;
@@ -344,7 +351,7 @@ int ks_kcp_send(ks_kcp *k, const uint8_t *data, uint32_t size)
     if (k->cfg.stream)
         return send_stream(k, data, size);
     uint32_t pieces = size == 0 ? 1 : (size + k->mss - 1) / k->mss;
-    if (pieces > FRAGMENTS_MAX)
+    if (pieces > KS_KCP_FRAGMENTS_MAX)
         return KS_EMALFORMED;
     for (uint32_t i = 0; i < pieces; i++) {
         uint32_t take = min32(size - i * k->mss, k->mss);
@@ -590,7 +597,7 @@ static void input_push(ks_kcp *k, uint32_t sn, uint32_t ts, uint8_t frg, const u
         ks_seg **slot = ring_at(&k->rcv, sn);
         fresh = *slot == NULL;
         if (fresh) {
-            ks_seg *seg = seg_new(k, len);
+            ks_seg *seg = ks_seg_new(k->pools, len);
             if (seg == NULL)
                 return;
             seg->sn = sn;
@@ -628,7 +635,7 @@ int ks_kcp_input_untrusted(ks_kcp *k, const uint8_t *packet, size_t size, uint32
             result = KS_ECONV;
             break;
         }
-        if (len > size - KS_KCP_HEAD || len > LARGE_CAP || cmd < CMD_PUSH || cmd > CMD_WINS) {
+        if (len > size - KS_KCP_HEAD || len > KS_SEG_BYTES_MAX || cmd < CMD_PUSH || cmd > CMD_WINS) {
             result = KS_EMALFORMED;
             break;
         }
@@ -752,6 +759,8 @@ static void transmit(packer *p, ks_seg *seg)
     write_head(p, seg->wire, CMD_PUSH, seg->frg, seg->ts, seg->sn, seg->len);
     p->iov[p->pieces++] = (struct iovec){seg->wire, need};
     p->size += need;
+    if (k->budget != INT64_MAX)
+        k->budget -= (int64_t)need;
     flight_append(k, seg);
     k->count.out_segs++;
 }
@@ -800,7 +809,7 @@ static uint32_t flush_timeouts(packer *p)
     for (uint32_t l = KS_KCP_LEVELS; l-- > 0;) {
         uint32_t rto = level_rto(k, l);
         ks_seg *last = k->flight[l].tail;
-        for (ks_seg *seg = k->flight[l].head, *next; seg != NULL && !ks_after(seg->ts + rto, p->now); seg = next) {
+        for (ks_seg *seg = k->flight[l].head, *next; seg != NULL && k->budget > 0 && !ks_after(seg->ts + rto, p->now); seg = next) {
             next = seg == last ? NULL : seg->next;
             flight_remove(k, seg);
             /* Sent on the first guess of the peer's window, which is smaller: the peer drops it until it has room, and
@@ -828,7 +837,7 @@ static uint32_t flush_losses(packer *p)
         return 0;
     for (uint32_t l = 0; l < KS_KCP_LEVELS; l++) {
         ks_seg *seg;
-        while ((seg = k->flight[l].head) != NULL && ks_after(bound, seg->txno)) {
+        while ((seg = k->flight[l].head) != NULL && k->budget > 0 && ks_after(bound, seg->txno)) {
             flight_remove(k, seg);
             seg->level = 0;
             transmit(p, seg); /* its new number is past the bound: the loop ends */
@@ -873,7 +882,7 @@ void ks_kcp_flush(ks_kcp *k, uint32_t now, ks_kcp_output *output, void *ctx)
     uint32_t resent = flush_losses(&p);
     uint32_t lost = flush_timeouts(&p);
     uint32_t wnd = ks_kcp_cwnd(k);
-    while (k->snd_nxt != k->snd_end && k->snd_nxt - k->snd_una < wnd)
+    while (k->snd_nxt != k->snd_end && k->snd_nxt - k->snd_una < wnd && k->budget > 0)
         transmit(&p, *ring_at(&k->snd, k->snd_nxt++));
     pack_end(&p);
 
@@ -890,7 +899,7 @@ uint32_t ks_kcp_next(const ks_kcp *k, uint32_t now)
     /* Further away than an interval: the turn that armed it was half the clock's circle ago, or there was none yet. */
     if (k->flush_armed)
         wait = ks_after(k->flush_due, now) && k->flush_due - now <= k->cfg.interval ? k->flush_due - now : 0;
-    for (uint32_t l = 0, left = k->levels; left != 0; l++, left >>= 1) {
+    for (uint32_t l = 0, left = k->budget > 0 ? k->levels : 0; left != 0; l++, left >>= 1) {
         if ((left & 1) == 0)
             continue;
         uint32_t due = k->flight[l].head->ts + level_rto(k, l);

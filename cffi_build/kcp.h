@@ -27,9 +27,11 @@
 #define KS_KCP_HEAD 24u       /* bytes of a segment's header on the wire */
 #define KS_KCP_MTU_MIN 50u
 #define KS_KCP_MTU_MAX 1500u
+#define KS_SEG_BYTES_MAX (KS_KCP_MTU_MAX - KS_KCP_HEAD)
 #define KS_KCP_WND_MAX 32768u /* half of what the 16-bit window field can say, so that a ring never laps itself */
 #define KS_KCP_LEVELS 8u      /* back-off stops growing at the last one */
 #define KS_KCP_RESEND_MAX 16u
+#define KS_KCP_FRAGMENTS_MAX 255u /* of one message */
 #define KS_KCP_DEAD_XMIT 20u  /* transmissions of one segment */
 
 /* One segment, sent or received: bookkeeping, then its wire image (header and payload in one slab). */
@@ -55,6 +57,8 @@ typedef struct {
 
 void ks_seg_pools_init(ks_seg_pools *pools);
 void ks_seg_pools_free(ks_seg_pools *pools);
+/* Room for `bytes` of payload, KS_SEG_BYTES_MAX at most. NULL: no memory. */
+ks_seg *ks_seg_new(ks_seg_pools *pools, uint32_t bytes);
 void ks_seg_ref(ks_seg *seg);
 void ks_seg_unref(ks_seg *seg);
 
@@ -126,6 +130,7 @@ typedef struct ks_kcp {
     uint32_t now;               /* of the latest input or flush */
     bool heard_una;             /* set when una advances; the session reads and clears it */
     bool dead;                  /* one segment was sent KS_KCP_DEAD_XMIT times */
+    int64_t budget;             /* bytes of data segments that flush may still send; ACKs and probes are not asked */
 
     ks_kcp_counts count;
 } ks_kcp;
@@ -166,6 +171,9 @@ int64_t ks_kcp_message_size(const ks_kcp *kcp);
 void ks_kcp_flush(ks_kcp *kcp, uint32_t now, ks_kcp_output *output, void *ctx);
 /* ms until ks_kcp_flush has something to do; 0 = now, UINT32_MAX = not before the next input or send. */
 uint32_t ks_kcp_next(const ks_kcp *kcp, uint32_t now);
+
+/* While it is 0 or less, data waits; INT64_MAX, as at first: no limit. */
+void ks_kcp_set_budget(ks_kcp *kcp, int64_t bytes);
 
 /* Segments sent or queued and not yet acknowledged; 0 means that the peer has everything. */
 uint32_t ks_kcp_unacked(const ks_kcp *kcp);

@@ -18,6 +18,7 @@
 #define RECEIVE_ROUNDS 4     /* batches from one socket before the others get their turn */
 #define EMBRYOS_MAX 1024u    /* sessions that a packet made and no stream has followed: a flood stops here */
 #define WAITING_MAX 65536u
+#define SNAPPY_FIRST_BYTE 0xff /* of the stream identifier, with which a compressed stream begins */
 #define FRONT_SNDBUF 16384   /* a dozen connections stand in the pair, the others here */
 
 static ks_port *port_of(ks_session_owner *owner)
@@ -234,6 +235,8 @@ static void ended(ks_session_owner *owner, ks_session *s)
     ks_port *p = port_of(owner);
     if (s->in_table)
         ks_hash_remove(&p->by_peer, &s->by_peer);
+    if (s->in_addresses)
+        ks_hash_remove(&p->by_address, &s->by_address);
     hatch(p, s);
     if (--p->sessions == 0 && p->front.fd < 0)
         ks_port_del(p);
@@ -248,6 +251,8 @@ static bool begins_session(const ks_port *p, const uint8_t *packet, size_t size)
         return false;
     const uint8_t *data = packet + KS_KCP_HEAD;
     bool first = ks_load32(packet + 12) == 0;
+    if (p->owner.profile.compress != 0 && first)
+        return len > 0 && data[0] == SNAPPY_FIRST_BYTE;
     if (p->owner.profile.framing == KS_FRAMING_SMUX && first && len >= KS_SMUX_HEAD)
         return data[0] == p->owner.profile.smux_version && (data[1] == KS_SMUX_SYN || data[1] == KS_SMUX_NOP);
     return true;
@@ -256,65 +261,166 @@ static bool begins_session(const ks_port *p, const uint8_t *packet, size_t size)
 static void refuse(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size)
 {
     uint8_t answer[32];
-    if (p->owner.profile.framing != KS_FRAMING_SMUX)
+    /* Compressed, an answer would cost the GIL for any stranger's packet: there the peer finds out by its timeout. */
+    if (p->owner.profile.framing != KS_FRAMING_SMUX || p->owner.profile.compress != 0)
         return;
     size_t n = ks_session_refusal_untrusted(packet, size, (uint8_t)p->owner.profile.smux_version, answer);
     if (n == 0)
         return;
     struct iovec iov = {answer, n};
+    ks_route route = {.link = &p->owner.link, .to = from, .from = local};
     p->core->count.resets_sent++;
-    ks_batch_put(&p->core->batch, &p->owner.udp, from, local, &iov, 1, n);
+    (void)ks_batch_put(&p->core->batch, &route, &iov, 1, n, p->core->now_ms);
     ks_batch_send(&p->core->batch); /* from and local are the receive buffer's */
 }
 
-void ks_port_input_untrusted(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size)
+/* A session for a first packet. NULL: there is none now. */
+static ks_session *begin_session(ks_port *p, const ks_addr *from, const ks_addr *local, uint32_t conv)
+{
+    if (p->waiting > p->backlog || p->embryos >= EMBRYOS_MAX) {
+        p->core->count.backlog_drops++; /* the peer's retransmission tries again, as with TCP */
+        return NULL;
+    }
+    ks_addr none;
+    memset(&none, 0, sizeof none);
+    ks_session *s = session_add(p, conv, from, local != NULL ? local : &none, false);
+    if (s == NULL || s->smux)
+        return s;
+    ks_session_accept_raw(s);
+    return s->state == KS_SESSION_ENDED ? NULL : s;
+}
+
+/* The session of a KCP packet, begun by it if need be. */
+static ks_session *session_for(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size)
 {
     if (size < KS_KCP_HEAD) {
         p->core->count.in_errs++;
-        return;
+        return NULL;
     }
     uint32_t conv = ks_load32(packet);
     ks_session *s = find(p, from, conv);
-    if (s == NULL) {
-        p->core->count.in_errs += p->owner.udp.connected; /* a connected socket has one session, ours */
-        if (p->owner.udp.connected)
+    if (s != NULL)
+        return s;
+    if (p->owner.link.udp.connected) {
+        p->core->count.in_errs++; /* a connected socket has one session, ours */
+        return NULL;
+    }
+    if (p->front.fd < 0 || !begins_session(p, packet, size)) {
+        p->core->count.in_errs++;
+        refuse(p, from, local, packet, size);
+        return NULL;
+    }
+    return begin_session(p, from, local, conv);
+}
+
+static void input_data(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size)
+{
+    ks_session *s = session_for(p, from, local, packet + KS_FEC_HEAD, size - KS_FEC_HEAD);
+    if (s == NULL)
+        return;
+    if (!s->in_addresses)
+        s->in_addresses = ks_hash_insert(&p->by_address, &s->by_address, ks_addr_hash(from)) == KS_OK;
+    ks_session_input_fec_untrusted(s, packet, size);
+}
+
+/* A parity packet names no conversation: it goes to the session at that address that has FEC. Were there several, which
+ * no known peer makes, the wrong one would rebuild packets of another conversation, and KCP refuse them. */
+static void input_parity(ks_port *p, const ks_addr *from, const uint8_t *packet, size_t size)
+{
+    for (ks_hnode *n = ks_hash_find(&p->by_address, ks_addr_hash(from)); n != NULL; n = ks_hash_next(n)) {
+        ks_session *s = KS_OWNER(n, ks_session, by_address);
+        if (ks_addr_equal(&s->peer, from)) {
+            ks_session_input_fec_untrusted(s, packet, size);
             return;
-        if (p->front.fd < 0 || !begins_session(p, packet, size)) {
-            p->core->count.in_errs++;
-            refuse(p, from, local, packet, size);
-            return;
-        }
-        if (p->waiting > p->backlog || p->embryos >= EMBRYOS_MAX) {
-            p->core->count.backlog_drops++; /* the peer's retransmission tries again, as with TCP */
-            return;
-        }
-        ks_addr none;
-        memset(&none, 0, sizeof none);
-        s = session_add(p, conv, from, local != NULL ? local : &none, false);
-        if (s == NULL)
-            return;
-        if (!s->smux) {
-            ks_session_accept_raw(s);
-            if (s->state == KS_SESSION_ENDED)
-                return;
         }
     }
-    ks_session_input_untrusted(s, packet, size);
+    p->core->count.in_errs++;
+}
+
+static void input_oob(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size)
+{
+    if (size < KS_FEC_HEAD + 4) {
+        p->core->count.in_errs++;
+        return;
+    }
+    uint32_t conv = ks_load32(packet + KS_FEC_HEAD);
+    ks_session *s = find(p, from, conv);
+    if (s == NULL && p->front.fd >= 0 && p->owner.profile.framing == KS_FRAMING_RAW)
+        s = begin_session(p, from, local, conv); /* as kcp-go does */
+    if (s == NULL)
+        p->core->count.oob_drops++;
+    else
+        ks_session_input_oob(s, packet + KS_FEC_HEAD + 4, size - KS_FEC_HEAD - 4);
+}
+
+void ks_port_input_untrusted(ks_port *p, const ks_addr *from, const ks_addr *local, uint8_t *packet, size_t size)
+{
+    if (p->owner.link.crypt != NULL &&
+        ks_crypt_open_untrusted(p->owner.link.crypt, packet, size, &packet, &size) != KS_OK) {
+        p->core->count.in_csum_errors++;
+        return;
+    }
+    /* The two bytes after the first four tell FEC from bare KCP, whose command is 81 to 84. */
+    switch (size >= KS_FEC_HEAD ? ks_load16(packet + 4) : 0) {
+    case KS_FEC_DATA:
+        input_data(p, from, local, packet, size);
+        break;
+    case KS_FEC_PARITY:
+        input_parity(p, from, packet, size);
+        break;
+    case KS_FEC_OOB:
+        input_oob(p, from, local, packet, size);
+        break;
+    default: {
+        ks_session *s = session_for(p, from, local, packet, size);
+        if (s != NULL)
+            ks_session_input_untrusted(s, packet, size);
+    }
+    }
 }
 
 /* ---- ports ---- */
 
-static ks_port *port_new(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile *profile, int *error)
+/* Settings and crypt are the owner's from now on. -> 0 or -errno, and then the owner is as it was. */
+static int take_settings(ks_session_owner *o, const ks_settings *with)
 {
+    const ks_profile *profile = with->profile;
+    ks_fec_code *fec = NULL;
+    if (profile->fec_data > 0) {
+        fec = ks_fec_code_new((uint32_t)profile->fec_data, (uint32_t)profile->fec_parity, profile->fec_coefficients);
+        if (fec == NULL)
+            return -ENOMEM;
+    }
+    ks_crypt_del(o->link.crypt);
+    ks_fec_code_unref(o->fec);
+    o->link.crypt = with->crypt;
+    o->fec = fec;
+    o->profile = *profile;
+    o->profile.fec_coefficients = NULL; /* the caller's */
+    return 0;
+}
+
+static void drop_settings(ks_session_owner *o)
+{
+    ks_crypt_del(o->link.crypt);
+    ks_fec_code_unref(o->fec);
+    o->link.crypt = NULL;
+    o->fec = NULL;
+}
+
+static ks_port *port_new(ks_core *core, ks_ports *ports, int udp_fd, const ks_settings *with, int *error)
+{
+    const ks_profile *profile = with->profile;
     ks_port *p = ks_alloc(sizeof *p);
-    if (p == NULL) {
-        *error = -ENOMEM;
+    *error = p == NULL ? -ENOMEM : take_settings(&p->owner, with);
+    if (*error < 0) {
+        ks_crypt_del(with->crypt);
+        ks_free(p);
         ks_front_close(udp_fd);
         return NULL;
     }
     p->core = core;
     p->ports = ports;
-    p->owner.profile = *profile;
     p->owner.offer = offer;
     p->owner.withdraw = withdraw;
     p->owner.ended = ended;
@@ -322,13 +428,14 @@ static ks_port *port_new(ks_core *core, ks_ports *ports, int udp_fd, const ks_pr
     p->front.kind = KS_SOURCE_LISTENER;
     p->src.fd = udp_fd;
     p->src.kind = KS_SOURCE_PORT;
-    *error = ks_udp_init(&p->owner.udp, udp_fd, core->way, profile->sockbuf_bytes, profile->dscp);
+    *error = ks_udp_init(&p->owner.link.udp, udp_fd, core->way, profile->sockbuf_bytes, profile->dscp);
     socklen_t len = sizeof p->local;
     if (*error == 0 && getsockname(udp_fd, &p->local.sa, &len) < 0)
         *error = -errno;
     if (*error == 0)
         *error = ks_poller_add(&core->poller, &p->src);
     if (*error < 0) {
+        drop_settings(&p->owner);
         ks_front_close(udp_fd);
         ks_free(p);
         return NULL;
@@ -386,6 +493,7 @@ void ks_port_del(ks_port *p)
     ks_poller_del(&p->core->poller, &p->src);
     ks_front_close(p->src.fd);
     p->src.fd = -1;
+    drop_settings(&p->owner);
     if (p->prev != NULL)
         p->prev->next = p->next;
     else
@@ -396,7 +504,7 @@ void ks_port_del(ks_port *p)
     ks_core_bury(p->core, &p->grave, p);
 }
 
-int ks_port_connect(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile *profile, int engine_fd, uint64_t inode,
+int ks_port_connect(ks_core *core, ks_ports *ports, int udp_fd, const ks_settings *with, int engine_fd, uint64_t inode,
                     int app_fd, int fill_bytes, int app_sndbuf)
 {
     int error = 0;
@@ -407,9 +515,10 @@ int ks_port_connect(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile
     memset(&none, 0, sizeof none);
     if (getpeername(udp_fd, &peer.sa, &len) < 0 || getentropy(&conv, sizeof conv) < 0) {
         error = -errno;
+        ks_crypt_del(with->crypt);
         ks_front_close(udp_fd);
     }
-    ks_port *p = error == 0 ? port_new(core, ports, udp_fd, profile, &error) : NULL;
+    ks_port *p = error == 0 ? port_new(core, ports, udp_fd, with, &error) : NULL;
     ks_session *s = p != NULL ? session_add(p, conv, &peer, &none, true) : NULL;
     if (s == NULL) {
         ks_front_close(engine_fd);
@@ -443,11 +552,11 @@ static int attach_front(ks_port *p, int engine_fd, uint64_t inode, int backlog)
     return error;
 }
 
-int ks_port_listen(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile *profile, int engine_fd, uint64_t inode,
+int ks_port_listen(ks_core *core, ks_ports *ports, int udp_fd, const ks_settings *with, int engine_fd, uint64_t inode,
                    int backlog)
 {
     int error = 0;
-    ks_port *p = port_new(core, ports, udp_fd, profile, &error);
+    ks_port *p = port_new(core, ports, udp_fd, with, &error);
     if (p == NULL) {
         ks_front_close(engine_fd);
         return error;
@@ -461,27 +570,33 @@ int ks_port_listen(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile 
 /* A port that its listener has left and sessions still hold. */
 static bool is_vacant(const ks_port *p)
 {
-    return p->front.fd < 0 && !p->owner.udp.connected && !p->closing;
+    return p->front.fd < 0 && !p->owner.link.udp.connected && !p->closing;
 }
 
 int ks_port_adopt(ks_ports *ports, const ks_addr *name, bool reuse)
 {
     for (const ks_port *p = ports->all; p != NULL; p = p->next)
-        if (!p->owner.udp.connected && ks_addr_equal(&p->local, name)) {
+        if (!p->owner.link.udp.connected && ks_addr_equal(&p->local, name)) {
             int fd = is_vacant(p) && reuse ? fcntl(p->src.fd, F_DUPFD_CLOEXEC, 3) : -1;
             return fd >= 0 ? fd : -EADDRINUSE;
         }
     return -ENOENT;
 }
 
-int ks_port_relisten(ks_ports *ports, int udp_fd, const ks_profile *profile, int engine_fd, uint64_t inode, int backlog)
+int ks_port_relisten(ks_ports *ports, int udp_fd, const ks_settings *with, int engine_fd, uint64_t inode, int backlog)
 {
     uint64_t socket_inode = ks_front_inode(udp_fd);
     for (ks_port *p = ports->all; p != NULL; p = p->next)
         if (is_vacant(p) && ks_front_inode(p->src.fd) == socket_inode) {
-            p->owner.profile = *profile; /* for new sessions; the others have taken over what they need */
+            /* For new sessions; the others have taken over what they need, but the key is one for all. */
+            ks_batch_send(&p->core->batch);
+            int error = take_settings(&p->owner, with);
+            if (error < 0) {
+                ks_crypt_del(with->crypt);
+                ks_front_close(engine_fd);
+            }
             ks_front_close(udp_fd);
-            return attach_front(p, engine_fd, inode, backlog);
+            return error < 0 ? error : attach_front(p, engine_fd, inode, backlog);
         }
     return -ENOENT;
 }
@@ -522,7 +637,7 @@ void ks_port_front_event(ks_port *p)
     pump(p);
 }
 
-static void on_packet(void *ctx, const ks_addr *from, const ks_addr *local, const uint8_t *data, size_t size)
+static void on_packet(void *ctx, const ks_addr *from, const ks_addr *local, uint8_t *data, size_t size)
 {
     ks_port_input_untrusted(ctx, from, local, data, size);
 }
@@ -531,9 +646,9 @@ void ks_port_receive(ks_port *p)
 {
     for (int round = 0; round < RECEIVE_ROUNDS && p->src.readable && !p->closing; round++) {
         bool drained = false;
-        int n = ks_udp_recv(&p->owner.udp, &p->core->rx, on_packet, p, &p->core->count, &drained);
+        int n = ks_udp_recv(&p->owner.link.udp, &p->core->rx, on_packet, p, &p->core->count, &drained);
         if (n == -ECONNREFUSED)
-            ks_port_refused(&p->owner.udp);
+            ks_port_refused(&p->owner.link);
         if (drained)
             p->src.readable = false;
     }
@@ -554,10 +669,10 @@ void ks_ports_receive_more(ks_ports *ports)
     }
 }
 
-void ks_port_refused(ks_udp *udp)
+void ks_port_refused(ks_link *link)
 {
-    ks_port *p = port_of(KS_OWNER(udp, ks_session_owner, udp));
-    if (!udp->connected)
+    ks_port *p = port_of(KS_OWNER(link, ks_session_owner, link));
+    if (!link->udp.connected)
         return; /* an unconnected socket's errors name no peer */
     uint32_t b = 0;
     ks_hnode *n = ks_hash_first(&p->by_peer, &b);

@@ -28,6 +28,7 @@ typedef struct ks_port {
     bool on_more;
     bool closing;
     ks_hash by_peer;
+    ks_hash by_address;          /* the sessions that have received FEC packets */
     uint32_t sessions;
     uint32_t embryos;            /* accepted by a packet, no stream yet */
     uint16_t local_port;         /* host order */
@@ -45,16 +46,22 @@ typedef struct ks_port {
     bool closing_told;
 } ks_port;
 
+/* What a port is to do; the crypt (NULL: none) is taken over, deleted on failure. */
+typedef struct {
+    const ks_profile *profile;
+    ks_crypt *crypt;
+} ks_settings;
+
 /* Takes over udp_fd and engine_fd (closed on failure). -> 0 or -errno. */
-int ks_port_listen(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile *profile, int engine_fd, uint64_t inode,
+int ks_port_listen(ks_core *core, ks_ports *ports, int udp_fd, const ks_settings *with, int engine_fd, uint64_t inode,
                    int backlog);
 /* A duplicate of the UDP socket bound to `name` that no listener holds any more, though sessions do; -EADDRINUSE when a
  * listener holds it or `reuse` (SO_REUSEADDR) is not given; -ENOENT: no port of ours. */
 int ks_port_adopt(ks_ports *ports, const ks_addr *name, bool reuse);
 /* As ks_port_listen, on the port whose socket udp_fd duplicates. -ENOENT, and nothing taken over: there is none. */
-int ks_port_relisten(ks_ports *ports, int udp_fd, const ks_profile *profile, int engine_fd, uint64_t inode, int backlog);
+int ks_port_relisten(ks_ports *ports, int udp_fd, const ks_settings *with, int engine_fd, uint64_t inode, int backlog);
 /* Likewise; app_fd, fill_bytes and app_sndbuf as in ks_session_open_stream. */
-int ks_port_connect(ks_core *core, ks_ports *ports, int udp_fd, const ks_profile *profile, int engine_fd, uint64_t inode,
+int ks_port_connect(ks_core *core, ks_ports *ports, int udp_fd, const ks_settings *with, int engine_fd, uint64_t inode,
                     int app_fd, int fill_bytes, int app_sndbuf);
 /* Its socket is readable: takes some packets. */
 void ks_port_receive(ks_port *port);
@@ -69,9 +76,9 @@ void ks_port_unlisten(ks_port *port);
 /* Ends its sessions and closes its socket; with the last session, a port without a listener does so by itself. */
 void ks_port_del(ks_port *port);
 /* For ks_batch. */
-void ks_port_refused(ks_udp *udp);
-/* Any bytes from anywhere: the one entry point of packets. */
-void ks_port_input_untrusted(ks_port *port, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size);
+void ks_port_refused(ks_link *link);
+/* Any bytes from anywhere, overwritten: the one entry point of packets. */
+void ks_port_input_untrusted(ks_port *port, const ks_addr *from, const ks_addr *local, uint8_t *packet, size_t size);
 /* What getsockname() of the listener tells; the role is 2. */
 void ks_port_listener_info(const ks_port *port, ks_info *info);
 /* Fills the names of a session's ends. */

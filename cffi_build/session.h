@@ -23,8 +23,9 @@ typedef enum { KS_SESSION_CONNECTING, KS_SESSION_OPEN, KS_SESSION_CLOSING, KS_SE
 
 /* Who made the session: a port. */
 typedef struct ks_session_owner {
-    ks_udp udp;
+    ks_link link;
     ks_profile profile;
+    ks_fec_code *fec;               /* what we send with; NULL: no FEC */
     /* The peer opened a stream; its app_fd is the new connection's A. false: nobody listens. */
     bool (*offer)(struct ks_session_owner *owner, ks_stream *stream);
     /* The stream, offered before, is being deleted while it waits for accept(). */
@@ -39,12 +40,14 @@ typedef struct ks_session {
     struct ks_session *prev, *next; /* in core->sessions */
     struct ks_session *dirty_next;
     ks_hnode by_peer;               /* for the owner's table */
-    bool in_table, embryo;          /* the owner's notes: it is in the table; it has had no stream yet */
+    ks_hnode by_address;            /* likewise, by the address alone: parity packets name no conversation */
+    bool in_table, in_addresses, embryo; /* the owner's notes: it is in these tables; it has had no stream yet */
     ks_timer timer;
     ks_addr peer, local;            /* local: the address the peer used, family 0 when not known; its port is 0 */
     ks_session_state state;
     bool opener;                    /* we connected */
     bool smux;
+    bool messages;                  /* raw framing, message mode: a write is a message */
     bool dirty;
     bool bye_rcvd;                  /* FIN on stream 0: see docs/protocol.md */
     bool trimmed;
@@ -66,6 +69,14 @@ typedef struct ks_session {
     uint32_t keepalive_ms;          /* 0 = off */
     uint32_t keepalive_timeout_ms;
     uint64_t bytes_sent, bytes_received;
+    ks_fec_encoder *encoder;        /* NULL: we send without FEC */
+    ks_fec_decoder *decoder;        /* made when the peer's first FEC packet comes */
+    uint64_t codec;                 /* of ks_codec_new: what KCP carries is compressed; 0: it is not */
+    uint32_t dup;
+    uint64_t rate_limit;            /* bytes/s of UDP payload, 0: none */
+    int64_t tokens;                 /* bytes of the bucket; below 0: overdrawn */
+    uint64_t tokens_ms;             /* when it was filled last */
+    uint64_t oob_sent, oob_received;
 } ks_session;
 
 /* NULL: no memory. The caller puts it into its own table and drives it from now on. */
@@ -76,8 +87,15 @@ ks_session *ks_session_new(ks_core *core, ks_session_owner *owner, uint32_t conv
 int ks_session_open_stream(ks_session *session, int engine_fd, uint64_t inode, int app_fd, int fill_bytes, int app_sndbuf);
 /* An accepting session of raw framing: its one stream is offered at once. May end the session. */
 void ks_session_accept_raw(ks_session *session);
-/* A packet that came for it; any bytes. */
+/* A KCP packet that came for it; any bytes. */
 void ks_session_input_untrusted(ks_session *session, const uint8_t *packet, size_t size);
+/* A packet with a FEC head of type DATA or PARITY; any bytes. */
+void ks_session_input_fec_untrusted(ks_session *session, const uint8_t *packet, size_t size);
+/* The payload of an out-of-band packet that came for it. */
+void ks_session_input_oob(ks_session *session, const uint8_t *data, size_t size);
+/* 0, -EOPNOTSUPP: without FEC there is no such packet; -EMSGSIZE: it does not fit into one. */
+int ks_session_send_oob(ks_session *session, const uint8_t *data, size_t size);
+void ks_session_set_rate_limit(ks_session *session, uint64_t bytes_per_s);
 /* The kernel had an ICMP refusal for its (connected) socket: looked at in its next turn. */
 void ks_session_refused(ks_session *session);
 void ks_session_mark(ks_session *session);

@@ -8,6 +8,7 @@
 #include "front.h"
 
 #define IOV_MAX_PIECES 64u
+#define MESSAGE_PIECES 256u /* a message's fragments and one */
 
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
@@ -98,10 +99,10 @@ int ks_stream_take(ks_stream *st, ks_seg *seg, uint16_t off, uint16_t len)
     return KS_OK;
 }
 
-/* Takes n bytes off the queue's head. */
-static void consume(ks_stream *st, size_t n)
+/* Takes n bytes, which stood in `pieces` slices at most, off the queue's head. */
+static void consume(ks_stream *st, size_t n, size_t pieces)
 {
-    while (n > 0) {
+    while (pieces-- > 0) {
         ks_slice *s = &st->rx[st->rx_head];
         if (n < s->len) {
             s->off = (uint16_t)(s->off + n);
@@ -120,31 +121,55 @@ static void consume(ks_stream *st, size_t n)
     }
 }
 
+/* What goes to E with one call. -> pieces, *whole: the last one ends a message. */
+static size_t gather(const ks_stream *st, struct iovec *iov, size_t max, size_t *bytes, bool *whole)
+{
+    size_t pieces = 0;
+    *bytes = 0;
+    *whole = false;
+    while (pieces < st->rx_count && pieces < max && !(st->messages && *whole)) {
+        const ks_slice *s = &st->rx[(st->rx_head + pieces) & (st->rx_cap - 1)];
+        iov[pieces++] = (struct iovec){ks_seg_data(s->seg) + s->off, s->len};
+        *bytes += s->len;
+        *whole = s->seg->frg == 0;
+    }
+    return pieces;
+}
+
+bool ks_stream_has_endless_message(const ks_stream *st)
+{
+    struct iovec iov[MESSAGE_PIECES];
+    size_t bytes;
+    bool whole;
+    return st->messages && st->rx_count >= MESSAGE_PIECES && gather(st, iov, MESSAGE_PIECES, &bytes, &whole) == MESSAGE_PIECES && !whole;
+}
+
 uint32_t ks_stream_write(ks_stream *st)
 {
     uint32_t total = 0;
     while (st->rx_count > 0) {
-        struct iovec iov[IOV_MAX_PIECES];
-        size_t pieces = 0, bytes = 0;
-        for (; pieces < st->rx_count && pieces < IOV_MAX_PIECES; pieces++) {
-            const ks_slice *s = &st->rx[(st->rx_head + pieces) & (st->rx_cap - 1)];
-            iov[pieces] = (struct iovec){ks_seg_data(s->seg) + s->off, s->len};
-            bytes += s->len;
-        }
-        if (!st->app_deaf && st->src.writable) {
+        struct iovec iov[MESSAGE_PIECES];
+        size_t bytes;
+        bool whole;
+        size_t pieces = gather(st, iov, st->messages ? MESSAGE_PIECES : IOV_MAX_PIECES, &bytes, &whole);
+        if (st->messages && !whole && !st->app_deaf)
+            break;
+        if (st->messages && bytes == 0) {
+            consume(st, 0, pieces); /* written, it would look like the end */
+        } else if (!st->app_deaf && st->src.writable) {
             struct msghdr m = {.msg_iov = iov, .msg_iovlen = pieces};
             ssize_t n = sendmsg(st->src.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
             if (n >= 0) {
                 if ((size_t)n < bytes)
                     st->src.writable = false;
-                consume(st, (size_t)n);
+                consume(st, (size_t)n, pieces);
                 total += (uint32_t)n;
             } else if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ENOMEM)
                 st->src.writable = false;
             else if (errno != EINTR)
                 st->app_deaf = true;
         } else if (st->app_deaf) {
-            consume(st, bytes);
+            consume(st, bytes, pieces);
             total += (uint32_t)bytes;
         } else
             break;

@@ -29,9 +29,11 @@ typedef struct ks_stream {
 
     int app_fd;                  /* A: of an accepted stream until accept() gets it, of a connecting one until it stands; else -1 */
     int fill_bytes, app_sndbuf;  /* a connecting stream: the filler in the pair, and what A's buffer was */
+    uint64_t oob_id;             /* under which out-of-band packets go to Python; 0: they don't */
     int linger_s;                /* SO_LINGER: -1 off; 0 makes the close a reset */
     uint64_t orphan_ms;          /* when E was closed while the peer had not finished */
 
+    bool messages;               /* E and A keep borders: what is written to E is whole messages */
     bool on_ready;
     bool handed;                 /* among the owner's streams whose A was sent to the listener's application */
     bool connecting;             /* SYN sent, not acknowledged: the filler is in the pair */
@@ -53,6 +55,8 @@ void ks_stream_close_front(ks_core *core, ks_stream *stream);
 int ks_stream_take(ks_stream *stream, ks_seg *seg, uint16_t off, uint16_t len);
 /* Writes what E takes. -> payload bytes that left the queue, dropped ones included. */
 uint32_t ks_stream_write(ks_stream *stream);
+/* Message mode: more fragments wait than a message can have. */
+bool ks_stream_has_endless_message(const ks_stream *stream);
 /* What a slice counts against the session's buffer: its bytes and its share of the slab around them. */
 #define KS_SLICE_CHARGE 256u
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 enum { KS_FRAMING_RAW = 0, KS_FRAMING_SMUX = 1 };
+#define KS_DUP_MAX 15u
 
 typedef struct ks_profile {
     int32_t framing;              /* 0 raw, 1 smux */

@@ -84,6 +84,13 @@ static bool is_wildcard(const ks_addr *a)
     return a->in4.sin_addr.s_addr == htonl(INADDR_ANY);
 }
 
+int ks_udp_set_dscp(ks_udp *u, int dscp)
+{
+    int tos = dscp << 2;
+    bool six = u->family == AF_INET6;
+    return setsockopt(u->fd, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IPV6_TCLASS : IP_TOS, &tos, sizeof tos) < 0 ? -errno : 0;
+}
+
 int ks_udp_init(ks_udp *u, int fd, ks_udp_way way, int sockbuf_bytes, int dscp)
 {
     ks_addr name;
@@ -100,7 +107,7 @@ int ks_udp_init(ks_udp *u, int fd, ks_udp_way way, int sockbuf_bytes, int dscp)
     set_int(fd, SOL_SOCKET, SO_RCVBUF, sockbuf_bytes);
     set_int(fd, SOL_SOCKET, SO_SNDBUF, sockbuf_bytes);
     if (dscp > 0)
-        set_int(fd, u->family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP, u->family == AF_INET6 ? IPV6_TCLASS : IP_TOS, dscp << 2);
+        (void)ks_udp_set_dscp(u, dscp);
 #if HAVE_BATCHES
     u->pktinfo = !u->connected && is_wildcard(&name);
     if (u->pktinfo && u->family == AF_INET6)
@@ -357,7 +364,7 @@ static int recv_batches(ks_udp *u, ks_udp_rx *rx, ks_udp_packet *packet, void *c
         memset(&local, 0, sizeof local);
         size_t size = msgs[i].msg_len;
         size_t segment = read_control(u, &msgs[i].msg_hdr, &local, size, count);
-        const uint8_t *data = iov[i].iov_base;
+        uint8_t *data = iov[i].iov_base;
         count->in_bytes += size;
         do {
             size_t take = segment < size ? segment : size;

@@ -42,13 +42,15 @@ typedef struct {
     size_t size;
 } ks_datagram;
 
+#define KS_UDP_RX_BYTES (KS_UDP_RX_BUFFERS * 65536u)
+
 /* Buffers to receive into; one per engine. */
 typedef struct {
-    uint8_t *space; /* KS_UDP_RX_BUFFERS times 64 KiB */
+    uint8_t *space; /* KS_UDP_RX_BYTES */
 } ks_udp_rx;
 
-/* from, local and data are valid during the call only. local is NULL without pktinfo. */
-typedef void ks_udp_packet(void *ctx, const ks_addr *from, const ks_addr *local, const uint8_t *data, size_t size);
+/* from, local and data are valid during the call only, and data may be overwritten. local is NULL without pktinfo. */
+typedef void ks_udp_packet(void *ctx, const ks_addr *from, const ks_addr *local, uint8_t *data, size_t size);
 
 int ks_udp_rx_init(ks_udp_rx *rx);
 void ks_udp_rx_free(ks_udp_rx *rx);
@@ -61,6 +63,8 @@ int ks_udp_recv(ks_udp *udp, ks_udp_rx *rx, ks_udp_packet *packet, void *ctx, ks
 /* Sends all, waiting a moment when the socket's buffer is full; what the kernel refuses is dropped and counted.
  * -> 0, or -ECONNREFUSED when an ICMP error was met (all the same the rest is sent). */
 int ks_udp_send(ks_udp *udp, const ks_datagram *d, size_t n, ks_counters *count);
+
+int ks_udp_set_dscp(ks_udp *udp, int dscp);
 
 /* For descriptors that no engine holds yet; 0 or -errno. */
 int ks_udp_connect_self(int fd);

@@ -1,30 +1,54 @@
 /* SPDX-License-Identifier: MIT */
-/* From KCP packets to datagrams: the batch that an engine fills during a turn. Crypt and FEC belong here.
+/* From KCP packets to datagrams: FEC and crypt around them, and the batch that an engine fills during a turn.
  *
- * Large payloads are sent from where they lie (KS_KCP_BY_REFERENCE), so the batch must be sent before any input is
- * processed or a session freed: the engine sends it at the end of each session's turn that filled it, and before anything else. */
+ *   KCP packet -> FEC head, parity packets -> copies (dup) -> nonce, checksum, encryption -> socket
+ *
+ * A batch is sealed as a whole when it is sent. Where nothing is put around a packet, large payloads are sent from where
+ * they lie (KS_KCP_BY_REFERENCE), so the batch must be sent before any input is processed or a session freed: the engine
+ * sends it at the end of each turn, and whoever frees earlier sends it before. */
 #ifndef KS_WIRE_H
 #define KS_WIRE_H
 
 #include <sys/uio.h>
 
 #include "counters.h"
+#include "crypt.h"
+#include "fec.h"
 #include "udp.h"
 
+/* The UDP socket of a port, and what is around all of its packets. */
 typedef struct {
-    ks_udp *udp;             /* the socket of all that is collected, NULL when nothing is */
+    ks_udp udp;
+    ks_crypt *crypt;         /* NULL: nothing; the link's own */
+} ks_link;
+
+/* Where a packet goes, and how. `to` and `from` must stay valid until the batch is sent. */
+typedef struct {
+    ks_link *link;
+    const ks_addr *to, *from;
+    ks_fec_encoder *fec;     /* NULL: no FEC head */
+    uint32_t dup;            /* copies sent beside each packet */
+} ks_route;
+
+typedef struct {
+    ks_link *link;           /* of all that is collected, NULL when nothing is */
     ks_datagram d[KS_UDP_BATCH];
     size_t n;
     size_t scratch_used;
-    uint8_t scratch[KS_UDP_BATCH * KS_UDP_PACKET_MAX / 4];
+    uint8_t scratch[KS_UDP_BATCH * KS_UDP_PACKET_MAX];
+    ks_entropy entropy;
     ks_counters *count;
-    void (*refused)(ks_udp *udp); /* ICMP said that the peer of this socket is not there; must not send or free */
+    void (*refused)(ks_link *link); /* ICMP said that the peer of this socket is not there; must not send or free */
 } ks_batch;
 
-void ks_batch_init(ks_batch *batch, ks_counters *count, void (*refused)(ks_udp *udp));
-/* Adds one packet. to and from must stay valid until the batch is sent. */
-void ks_batch_put(ks_batch *batch, ks_udp *udp, const ks_addr *to, const ks_addr *from, const struct iovec *iov, int pieces,
-                  size_t size);
+void ks_batch_init(ks_batch *batch, ks_counters *count, void (*refused)(ks_link *link));
+/* Adds one packet, with what follows it by FEC and dup. size and the overhead together are KS_UDP_PACKET_MAX at most.
+ * -> bytes of UDP payload added. */
+size_t ks_batch_put(ks_batch *batch, const ks_route *route, const struct iovec *iov, int pieces, size_t size,
+                    uint64_t now_ms);
 void ks_batch_send(ks_batch *batch);
+
+/* Bytes around a KCP packet: crypt's, and with `fec` the FEC head. */
+size_t ks_link_overhead(const ks_link *link, bool fec);
 
 #endif

@@ -15,7 +15,7 @@ static void test_front_fill_and_drain(void)
 {
     int app, engine, sndbuf;
     char waste[4096];
-    CHECK_EQ(ks_front_pair(&app, &engine), 0);
+    CHECK_EQ(ks_front_pair(&app, &engine, 0), 0);
     CHECK(fcntl(engine, F_GETFL) & O_NONBLOCK);
     CHECK(fcntl(app, F_GETFD) & FD_CLOEXEC);
     int bytes = ks_front_fill(app, &sndbuf), left = bytes;
@@ -36,12 +36,12 @@ static void test_front_fill_and_drain(void)
 static void test_front_install_keeps_the_number(void)
 {
     int app, engine, number = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    CHECK_EQ(ks_front_pair(&app, &engine), 0);
+    CHECK_EQ(ks_front_pair(&app, &engine, 0), 0);
     uint64_t inode = ks_front_inode(app);
     CHECK_EQ(ks_front_install(app, number), 0);
     CHECK(ks_front_inode(number) == inode && ks_front_inode(app) == 0);
     CHECK(fcntl(number, F_GETFL) & O_NONBLOCK);
-    CHECK(ks_front_pair(&app, &number) == 0 && ks_front_install(app, -1) == -EBADF && fcntl(app, F_GETFD) < 0);
+    CHECK(ks_front_pair(&app, &number, 0) == 0 && ks_front_install(app, -1) == -EBADF && fcntl(app, F_GETFD) < 0);
     ks_front_close(number);
     ks_front_close(engine);
 }
@@ -93,7 +93,7 @@ static void test_front_obituaries_from_threads(void)
 static void test_front_forgotten_after_fork(void)
 {
     int app, engine, status, mine = dup(0);
-    CHECK_EQ(ks_front_pair(&app, &engine), 0);
+    CHECK_EQ(ks_front_pair(&app, &engine, 0), 0);
     pid_t pid = fork();
     if (pid == 0) {
         ks_front_forget();

@@ -324,9 +324,9 @@ static void open_world(uint32_t flags)
     ks_seg_pools_init(&world.core.pools);
     ks_batch_init(&world.core.batch, &world.core.count, ks_port_refused);
     MUST(ks_poller_init(&world.core.poller) == 0);
-    MUST(ks_front_pair(&world.listener, &engine) == 0);
+    MUST(ks_front_pair(&world.listener, &engine, 0) == 0);
     ks_front_own(udp);
-    MUST(ks_port_listen(&world.core, &world.ports, udp, &p, engine, ks_front_inode(world.listener), 3) == 0);
+    MUST(ks_port_listen(&world.core, &world.ports, udp, &(ks_settings){.profile = &p}, engine, ks_front_inode(world.listener), 3) == 0);
 }
 
 static void close_world(void)

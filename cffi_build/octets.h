@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/* Octets for the packet crypt: integers in a given byte order, XOR, wiping, comparing in constant time. No state. */
+#ifndef KS_OCTETS_H
+#define KS_OCTETS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define KS_BIG_ENDIAN (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+
+static inline uint32_t ks_rotl32(uint32_t x, int n)
+{
+    return (x << n) | (x >> (32 - n));
+}
+
+static inline uint32_t ks_get_le32(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return KS_BIG_ENDIAN ? __builtin_bswap32(v) : v;
+}
+
+static inline uint32_t ks_get_be32(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return KS_BIG_ENDIAN ? v : __builtin_bswap32(v);
+}
+
+static inline uint64_t ks_get_le64(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return KS_BIG_ENDIAN ? __builtin_bswap64(v) : v;
+}
+
+static inline uint64_t ks_get_be64(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return KS_BIG_ENDIAN ? v : __builtin_bswap64(v);
+}
+
+static inline void ks_put_le32(uint8_t *p, uint32_t v)
+{
+    v = KS_BIG_ENDIAN ? __builtin_bswap32(v) : v;
+    memcpy(p, &v, sizeof v);
+}
+
+static inline void ks_put_be32(uint8_t *p, uint32_t v)
+{
+    v = KS_BIG_ENDIAN ? v : __builtin_bswap32(v);
+    memcpy(p, &v, sizeof v);
+}
+
+static inline void ks_put_le64(uint8_t *p, uint64_t v)
+{
+    v = KS_BIG_ENDIAN ? __builtin_bswap64(v) : v;
+    memcpy(p, &v, sizeof v);
+}
+
+static inline void ks_put_be64(uint8_t *p, uint64_t v)
+{
+    v = KS_BIG_ENDIAN ? v : __builtin_bswap64(v);
+    memcpy(p, &v, sizeof v);
+}
+
+typedef uint64_t ks_vec16 __attribute__((vector_size(16), may_alias));
+
+/* dst ^= src. */
+static inline void ks_xor(uint8_t *dst, const uint8_t *src, size_t n)
+{
+    size_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+        ks_vec16 a[4], b[4];
+        memcpy(a, dst + i, 64);
+        memcpy(b, src + i, 64);
+        a[0] ^= b[0];
+        a[1] ^= b[1];
+        a[2] ^= b[2];
+        a[3] ^= b[3];
+        memcpy(dst + i, a, 64);
+    }
+    for (; i + 8 <= n; i += 8) {
+        uint64_t a, b;
+        memcpy(&a, dst + i, 8);
+        memcpy(&b, src + i, 8);
+        a ^= b;
+        memcpy(dst + i, &a, 8);
+    }
+    for (; i < n; i++)
+        dst[i] = (uint8_t)(dst[i] ^ src[i]);
+}
+
+/* A store that the compiler can't leave out. */
+static inline void ks_wipe(void *p, size_t n)
+{
+    memset(p, 0, n);
+    __asm__ __volatile__("" : : "r"(p) : "memory");
+}
+
+/* Whether 16 bytes agree; the time does not tell where they differ. */
+static inline int ks_equal16(const uint8_t *a, const uint8_t *b)
+{
+    unsigned difference = 0;
+    for (size_t i = 0; i < 16; i++)
+        difference |= (unsigned)(a[i] ^ b[i]);
+    __asm__ __volatile__("" : "+r"(difference));
+    return difference == 0;
+}
+
+#endif

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT */
+#include "session_parts.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "err.h"
+
+#if defined(__sun)
+#include <sys/filio.h>
+#endif
+
+#define TURN_PIECES 64
+#define CODEC_SLACK 64u /* what a piece that can't be compressed grows by, and the stream's beginning */
+#define ANSWERS_PKTS 64u      /* our own frames that may wait on top of the send window before the peer's are read on */
+
+/* ---- received ---- */
+
+static void take_data(ks_stream *st, ks_seg *seg, size_t off, size_t len)
+{
+    ks_session *s = st->session;
+    s->bytes_received += len;
+    s->core->count.bytes_received += len;
+    if (st->app_closed || st->src.fd < 0) {
+        /* Nobody will ever read it: TCP's answer is RST (RFC 9293 3.10.7.1). */
+        if (s->smux && !st->reset_sent) {
+            ks_stream_put_reset(st);
+            st->fin_rcvd = true; /* no more is expected */
+            ks_stream_ready(st);
+        }
+        return;
+    }
+    if (len == 0 && !st->messages)
+        return;
+    uint32_t before = st->rx_charge;
+    if (ks_stream_take(st, seg, (uint16_t)off, (uint16_t)len) != KS_OK) {
+        ks_session_fail(s, ENOMEM);
+        return;
+    }
+    s->buffered += st->rx_charge - before;
+    if (ks_stream_has_endless_message(st)) {
+        s->core->count.kcp_in_errors++;
+        ks_session_fail(s, ECONNRESET);
+        return;
+    }
+    ks_stream_ready(st);
+}
+
+/* The peer leaves: what it has not finished is reset. */
+static void bye(ks_session *s)
+{
+    s->bye_rcvd = true;
+    if (s->state == KS_SESSION_CONNECTING) {
+        s->core->count.resets_received++;
+        ks_session_fail(s, ECONNREFUSED);
+        return;
+    }
+    for (ks_stream *st = s->streams, *next; st != NULL; st = next) {
+        next = st->next;
+        if (st->fin_rcvd && st->src.fd >= 0)
+            ks_stream_doom(st, 0);
+        else {
+            if (st->src.fd >= 0)
+                s->core->count.resets_received++;
+            ks_stream_doom(st, ECONNRESET);
+        }
+    }
+    s->kcp.flush_now = true;
+}
+
+static void take_event(ks_session *s, ks_seg *seg, const ks_smux_event *ev)
+{
+    ks_stream *st = ks_stream_find(s, ev->sid);
+    switch (ev->cmd) {
+    case KS_SMUX_SYN:
+        /* A repeated SYN changes nothing; a stream towards a connecting end has nobody to accept it. */
+        if (s->opener)
+            ks_session_refuse_stream(s, ev->sid);
+        else if (st == NULL && ev->sid != 0)
+            ks_session_accept_stream(s, ev->sid);
+        break;
+    case KS_SMUX_FIN:
+        if (ev->sid == 0)
+            bye(s);
+        else if (st != NULL && st->fin_rcvd && !st->doomed) {
+            s->core->count.resets_received++;
+            ks_stream_doom(st, ECONNRESET);
+        } else if (st != NULL) {
+            st->fin_rcvd = true;
+            s->kcp.flush_now = true; /* what follows a close should not wait for a deferred ACK */
+            ks_stream_ready(st);
+        }
+        break;
+    case KS_SMUX_PSH:
+        if (st != NULL && !st->doomed)
+            take_data(st, seg, (size_t)(ev->data - ks_seg_data(seg)), ev->size);
+        break;
+    case KS_SMUX_UPDATE:
+        if (st != NULL) {
+            ks_smux_flow_update(&st->flow, ev->consumed, ev->window);
+            ks_stream_ready(st);
+        }
+        break;
+    case KS_SMUX_NOP:
+        break;
+    }
+}
+
+static void take_segment_untrusted(ks_session *s, ks_seg *seg)
+{
+    const uint8_t *data = ks_seg_data(seg);
+    size_t size = seg->len;
+    if (!s->smux) {
+        if (s->streams != NULL)
+            take_data(s->streams, seg, 0, size);
+        return;
+    }
+    ks_smux_event ev;
+    int result;
+    while (s->state != KS_SESSION_ENDED && (result = ks_smux_parse_untrusted(&s->parser, &data, &size, &ev)) != 0) {
+        if (result < 0) {
+            s->core->count.smux_errors++;
+            ks_session_fail(s, ECONNRESET);
+            return;
+        }
+        take_event(s, seg, &ev);
+    }
+}
+
+/* Frames may ask for answers (resets, updates), and these ask for no window: who makes us answer must also acknowledge. */
+static void take_compressed_untrusted(ks_session *s, const ks_seg *seg)
+{
+    const uint8_t *inflated = s->core->codec_space->inflated;
+    int size = seg->len, n;
+    do {
+        n = ks_codec_call(s->codec, KS_CODEC_DECOMPRESS, seg->wire + KS_KCP_HEAD, size, s->core->codec_space->inflated,
+                          (int)KS_CODEC_BYTES);
+        if (n < 0) {
+            s->core->count.smux_errors++;
+            ks_session_fail(s, ECONNRESET);
+        }
+        for (uint32_t done = 0, take; (int)done < n && s->state != KS_SESSION_ENDED; done += take) {
+            take = (uint32_t)n - done < KS_SEG_BYTES_MAX ? (uint32_t)n - done : KS_SEG_BYTES_MAX;
+            ks_seg *plain = ks_seg_new(&s->core->pools, take);
+            if (plain == NULL) {
+                ks_session_fail(s, ENOMEM);
+                return;
+            }
+            memcpy(ks_seg_data(plain), inflated + done, take);
+            plain->len = (uint16_t)take;
+            take_segment_untrusted(s, plain);
+            ks_seg_unref(plain);
+        }
+        size = 0;
+    } while (n == (int)KS_CODEC_BYTES && s->state != KS_SESSION_ENDED);
+}
+
+static bool owes_answers(const ks_session *s)
+{
+    return ks_kcp_unacked(&s->kcp) >= s->kcp.cfg.snd_wnd + ANSWERS_PKTS;
+}
+
+bool ks_session_may_receive(const ks_session *s)
+{
+    return s->state < KS_SESSION_QUIET && s->buffered < s->buffer_limit && !owes_answers(s);
+}
+
+void ks_session_receive(ks_session *s)
+{
+    while (ks_session_may_receive(s)) {
+        ks_seg *seg = ks_kcp_pop(&s->kcp);
+        if (seg == NULL)
+            return;
+        if (s->codec != 0)
+            take_compressed_untrusted(s, seg);
+        else
+            take_segment_untrusted(s, seg);
+        ks_seg_unref(seg);
+    }
+    if (s->state == KS_SESSION_QUIET)
+        for (ks_seg *seg; (seg = ks_kcp_pop(&s->kcp)) != NULL;)
+            ks_seg_unref(seg);
+}
+
+void ks_stream_deliver(ks_stream *st)
+{
+    ks_session *s = st->session;
+    uint32_t before = st->rx_charge;
+    uint32_t n = ks_stream_write(st);
+    s->buffered -= before - st->rx_charge;
+    if (n > 0 && s->smux && s->parser.version == 2 && !st->fin_rcvd && ks_smux_flow_consume(&st->flow, n)) {
+        uint8_t upd[KS_SMUX_UPD];
+        ks_smux_upd(upd, st->sid, st->flow.consumed, st->flow.window);
+        ks_session_put_bytes(s, upd, sizeof upd);
+    }
+}
+
+/* Before new data is parsed, what waits is written where there is room: so a full buffer drains. */
+void ks_session_deliver(ks_session *s)
+{
+    if (s->buffered < s->buffer_limit)
+        return;
+    for (ks_stream *st = s->ready_head; st != NULL && s->state != KS_SESSION_ENDED; st = st->ready_next)
+        ks_stream_deliver(st);
+}
+
+/* ---- to send ---- */
+
+/* Bytes of `avail` that the windows have room for, in one frame with `around` bytes about it. */
+static uint32_t frame_room(const ks_stream *st, uint32_t avail, uint32_t around)
+{
+    const ks_session *s = st->session;
+    uint32_t room = ks_kcp_room(&s->kcp), want = avail < KS_SMUX_FRAME_MAX ? avail : KS_SMUX_FRAME_MAX;
+    if (room <= around)
+        return 0;
+    if (want > room - around)
+        want = room - around;
+    if (s->smux && s->parser.version == 2 && want > ks_smux_flow_room(&st->flow))
+        want = ks_smux_flow_room(&st->flow);
+    return want;
+}
+
+static uint32_t count_sent(ks_stream *st, uint32_t bytes)
+{
+    ks_session *s = st->session;
+    st->flow.sent += bytes;
+    s->framed_ms = s->core->now_ms;
+    s->bytes_sent += bytes;
+    s->core->count.bytes_sent += bytes;
+    return bytes;
+}
+
+/* Reads `avail` bytes or less from E straight into segments, behind a frame head with smux. -> bytes, 0 when there is no room. */
+static uint32_t collect_frame(ks_stream *st, uint32_t avail)
+{
+    ks_session *s = st->session;
+    uint32_t head = s->smux ? KS_SMUX_HEAD : 0, want = frame_room(st, avail, head);
+    if (want == 0)
+        return 0;
+    struct iovec iov[TURN_PIECES], *at = iov;
+    int pieces = ks_kcp_alloc_tail(&s->kcp, head + want, iov, TURN_PIECES);
+    size_t space = 0;
+    for (int i = 0; i < pieces; i++)
+        space += iov[i].iov_len;
+    if (space <= head) {
+        ks_kcp_commit(&s->kcp, 0);
+        s->starved = true;
+        return 0;
+    }
+    uint8_t *frame[KS_SMUX_HEAD], bytes[KS_SMUX_HEAD]; /* where each byte of the head goes: it may lie across two pieces */
+    for (uint32_t done = 0; done < head; done++) {
+        frame[done] = at->iov_base;
+        at->iov_base = (uint8_t *)at->iov_base + 1;
+        if (--at->iov_len == 0) {
+            at++;
+            pieces--;
+        }
+    }
+    ssize_t n = readv(st->src.fd, at, pieces);
+    if (n <= 0) {
+        ks_kcp_commit(&s->kcp, 0);
+        return 0;
+    }
+    want = (uint32_t)n; /* fewer than the kernel said where SCM_RIGHTS stand between: one read does not pass them */
+    ks_smux_head(bytes, s->parser.version, KS_SMUX_PSH, (uint16_t)want, st->sid);
+    for (uint32_t done = 0; done < head; done++)
+        *frame[done] = bytes[done];
+    ks_kcp_commit(&s->kcp, head + want);
+    return count_sent(st, want);
+}
+
+/* As collect_frame, on a session that compresses: a frame goes through the codec as one piece, as kcptun does it. */
+static uint32_t collect_compressed(ks_stream *st, uint32_t avail)
+{
+    ks_session *s = st->session;
+    uint8_t *frame = s->core->codec_space->plain;
+    uint32_t want = frame_room(st, avail, KS_SMUX_HEAD + CODEC_SLACK);
+    ssize_t n = want > 0 ? read(st->src.fd, frame + KS_SMUX_HEAD, want) : 0;
+    if (n <= 0)
+        return 0;
+    ks_smux_head(frame, s->parser.version, KS_SMUX_PSH, (uint16_t)n, st->sid);
+    ks_session_put_bytes(s, frame, KS_SMUX_HEAD + (uint32_t)n);
+    return count_sent(st, (uint32_t)n);
+}
+
+/* Reads one message from E. -> false: it must wait for room. */
+static bool collect_message(ks_stream *st)
+{
+    ks_session *s = st->session;
+    uint8_t *message = s->core->rx.space; /* free between two receptions, and larger than any message */
+    char peek;
+    ssize_t size = recv(st->src.fd, &peek, 1, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+    if (size < 0 || ((size_t)size > ks_kcp_room(&s->kcp) && ks_kcp_unacked(&s->kcp) > 0))
+        return false;
+    ssize_t n = recv(st->src.fd, message, KS_UDP_RX_BYTES, MSG_DONTWAIT);
+    if (n <= 0)
+        return n == 0;
+    int result = ks_kcp_send(&s->kcp, message, (uint32_t)n);
+    if (result < 0) {
+        /* The application has enlarged its buffer, or there is no memory: a message can't be sent in part. */
+        ks_session_fail(s, result == KS_EMALFORMED ? EMSGSIZE : ENOMEM);
+        return false;
+    }
+    return count_sent(st, (uint32_t)n) > 0;
+}
+
+/* recv() gave 0: an empty message, which like an empty write sends nothing, or the end? */
+static bool is_empty_message(const ks_stream *st)
+{
+#ifdef POLLRDHUP
+    struct pollfd p = {.fd = st->src.fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) == 0;
+#else
+    (void)st;
+    return false;
+#endif
+}
+
+/* Moves one frame's worth. -> true when there may be more and there was room. */
+static bool collect(ks_stream *st)
+{
+    ks_session *s = st->session;
+    if (!st->src.readable || st->app_eof || st->connecting || st->src.fd < 0)
+        return false;
+    if (ks_kcp_room(&s->kcp) <= KS_SMUX_HEAD)
+        return false;
+    int avail = 0;
+    if (ioctl(st->src.fd, FIONREAD, &avail) < 0)
+        avail = 0;
+    if (avail > 0)
+        return st->messages    ? collect_message(st)
+               : s->codec != 0 ? collect_compressed(st, (uint32_t)avail) > 0
+                               : collect_frame(st, (uint32_t)avail) > 0;
+    char peek;
+    ssize_t n = recv(st->src.fd, &peek, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n > 0)
+        return true;
+    if (n == 0 && st->messages && is_empty_message(st)) {
+        (void)recv(st->src.fd, &peek, 1, MSG_DONTWAIT);
+        return true;
+    }
+    if (n < 0 && errno == EINTR)
+        return true;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        st->src.readable = false;
+        if (!s->core->draining)
+            return false;
+        st->app_closed = true;
+    }
+    /* 0: the application's EOF; ECONNRESET: it closed with data unread, all it sent has been read. */
+    st->app_eof = true;
+    if (!(st->app_closed && st->linger_s == 0))
+        ks_stream_put_fin(st);
+    return false;
+}
+
+/* Data waits in the pair that no window has room for. */
+static bool is_blocked(const ks_stream *st)
+{
+    return st->src.fd >= 0 && st->src.readable && !st->app_eof && !st->connecting && !st->doomed;
+}
+
+/* Serves the streams in turn, a frame each, until nobody can move. Blocked ones stay on the list: an acknowledgment or a
+ * window update marks the session again. */
+void ks_session_serve(ks_session *s)
+{
+    const ks_stream *first_blocked = NULL; /* since somebody moved: back at it, a whole round brought nothing */
+    for (ks_stream *st; (st = ks_session_next_ready(s)) != NULL;) {
+        ks_stream_deliver(st);
+        bool moved = s->state != KS_SESSION_ENDED && collect(st);
+        if (s->state == KS_SESSION_ENDED)
+            return;
+        if (st == first_blocked || moved)
+            first_blocked = NULL;
+        bool alive = ks_stream_settle(st);
+        if (s->state == KS_SESSION_ENDED)
+            return;
+        if (alive && (moved || is_blocked(st))) {
+            ks_stream_ready(st);
+            if (!moved && first_blocked == NULL)
+                first_blocked = st;
+        }
+        if (first_blocked != NULL && s->ready_head == first_blocked)
+            return;
+    }
+}
