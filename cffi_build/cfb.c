@@ -16,6 +16,26 @@ static void sort(const ks_packet **sorted, const ks_packet *packets, size_t n)
     }
 }
 
+/* text ^= stream; feed = text. In one piece, since a block that was stored by halves can't be forwarded to a whole load. */
+static inline __attribute__((always_inline)) void xor_block(uint8_t *text, uint8_t *feed, const uint8_t *stream, size_t len)
+{
+    ks_vec16 a, b;
+    uint64_t c, d;
+    if (len == 16) {
+        memcpy(&a, text, 16);
+        memcpy(&b, stream, 16);
+        a ^= b;
+        memcpy(text, &a, 16);
+        memcpy(feed, &a, 16);
+    } else {
+        memcpy(&c, text, 8);
+        memcpy(&d, stream, 8);
+        c ^= d;
+        memcpy(text, &c, 8);
+        memcpy(feed, &c, 8);
+    }
+}
+
 static inline __attribute__((always_inline)) int encrypt(const ks_block *block, const ks_packet *packets, size_t n, size_t len)
 {
     const ks_packet *sorted[KS_CFB_BATCH];
@@ -33,11 +53,8 @@ static inline __attribute__((always_inline)) int encrypt(const ks_block *block, 
             break;
         if (block->encrypt(block, feed, stream, active * len) != 0)
             return -1;
-        for (size_t i = 0; i < whole; i++) {
-            uint8_t *p = sorted[i]->data + at;
-            ks_xor(p, stream + i * len, len);
-            memcpy(feed + i * len, p, len);
-        }
+        for (size_t i = 0; i < whole; i++)
+            xor_block(sorted[i]->data + at, feed + i * len, stream + i * len, len);
         for (size_t i = whole; i < active; i++)
             ks_xor(sorted[i]->data + at, stream + i * len, sorted[i]->size - at);
     }

@@ -42,7 +42,8 @@ static uint32_t try_period(const ks_fec_tune *t, uint32_t held, uint32_t period,
         see(t->parity[i] ? &parity : &data, place, group);
         if (data.high >= parity.low)
             return 0;
-        if (n + 1 >= needed(period) && data.high + 1 == parity.low && data.low != UINT32_MAX && is_spread(&data) && is_spread(&parity))
+        bool both_sides_seen = data.low != UINT32_MAX && data.high + 1 == parity.low;
+        if (n + 1 >= needed(period) && both_sides_seen && is_spread(&data) && is_spread(&parity))
             return parity.low;
     }
     return 0;

@@ -8,17 +8,21 @@
 #define EACH(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
 
 #define TARGET
+#define LEAVE
 #define LANES 4
 #define NAME(x) x##_4
 #include "keystream_lanes.h"
 
 #if KS_X86
+#define ZERO_UPPER __builtin_ia32_vzeroupper(); /* see crc32.c */
 #define TARGET __attribute__((target("avx2")))
+#define LEAVE ZERO_UPPER
 #define LANES 8
 #define NAME(x) x##_8
 #include "keystream_lanes.h"
 
 #define TARGET __attribute__((target("avx512f")))
+#define LEAVE ZERO_UPPER
 #define LANES 16
 #define NAME(x) x##_16
 #include "keystream_lanes.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* LANES blocks of Salsa20 and ChaCha20: included by keystream.c once per vector width, with TARGET, LANES and NAME(x) defined.
+/* LANES blocks of Salsa20 and ChaCha20: included by keystream.c once per vector width, with TARGET, LANES, LEAVE and NAME(x) defined.
  * Word w of all blocks is one vector, x##w; EACH(M) is M of the sixteen numbers. */
 
 typedef uint32_t NAME(vec) __attribute__((vector_size(4 * LANES)));
@@ -37,6 +37,7 @@ TARGET static void NAME(chacha20)(const uint32_t base[16], const uint32_t words[
         CHACHA(x3, x4, x9, x14);
     }
     EACH(SUM)
+    LEAVE
 }
 
 TARGET static void NAME(salsa20)(const uint32_t base[16], const uint32_t words[4][LANES_MAX], uint32_t out[16][LANES_MAX])
@@ -59,6 +60,7 @@ TARGET static void NAME(salsa20)(const uint32_t base[16], const uint32_t words[4
         SALSA(x15, x12, x13, x14);
     }
     EACH(SUM)
+    LEAVE
 }
 
 #undef SET
@@ -69,5 +71,6 @@ TARGET static void NAME(salsa20)(const uint32_t base[16], const uint32_t words[4
 #undef SALSA_STEP
 #undef SALSA
 #undef TARGET
+#undef LEAVE
 #undef LANES
 #undef NAME

@@ -73,14 +73,30 @@ static inline void ks_xor(uint8_t *dst, const uint8_t *src, size_t n)
 {
     size_t i = 0;
     for (; i + 64 <= n; i += 64) {
-        ks_vec16 a[4], b[4];
-        memcpy(a, dst + i, 64);
-        memcpy(b, src + i, 64);
-        a[0] ^= b[0];
-        a[1] ^= b[1];
-        a[2] ^= b[2];
-        a[3] ^= b[3];
-        memcpy(dst + i, a, 64);
+        ks_vec16 a, b, c, d, e, f, g, h; /* an array of them would go through memory */
+        memcpy(&a, dst + i, 16);
+        memcpy(&b, dst + i + 16, 16);
+        memcpy(&c, dst + i + 32, 16);
+        memcpy(&d, dst + i + 48, 16);
+        memcpy(&e, src + i, 16);
+        memcpy(&f, src + i + 16, 16);
+        memcpy(&g, src + i + 32, 16);
+        memcpy(&h, src + i + 48, 16);
+        a ^= e;
+        b ^= f;
+        c ^= g;
+        d ^= h;
+        memcpy(dst + i, &a, 16);
+        memcpy(dst + i + 16, &b, 16);
+        memcpy(dst + i + 32, &c, 16);
+        memcpy(dst + i + 48, &d, 16);
+    }
+    for (; i + 16 <= n; i += 16) {
+        ks_vec16 a, b;
+        memcpy(&a, dst + i, 16);
+        memcpy(&b, src + i, 16);
+        a ^= b;
+        memcpy(dst + i, &a, 16);
     }
     for (; i + 8 <= n; i += 8) {
         uint64_t a, b;

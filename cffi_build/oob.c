@@ -20,7 +20,6 @@ static int make_pair(void)
         return -errno;
     for (int i = 0; i < 2; i++) {
         (void)fcntl(fds[i], F_SETFD, FD_CLOEXEC);
-        (void)fcntl(fds[i], F_SETFL, O_RDWR | O_NONBLOCK);
         ks_front_own(fds[i]);
     }
     atomic_store(&writing, fds[1]);

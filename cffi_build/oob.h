@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The descriptor to read from, non-blocking, made by the first call; a forked child makes its own. Or -errno. */
+/* The descriptor to read from, made by the first call; a forked child makes its own. Or -errno. */
 int ks_oob_fd(void);
 /* false: dropped, since nobody reads, or not fast enough. */
 bool ks_oob_post(uint64_t id, const uint8_t *data, size_t size);

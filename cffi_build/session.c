@@ -442,6 +442,7 @@ void ks_session_turn(ks_session *s)
         return;
     uint64_t in = s->kcp.count.in_segs, out = s->kcp.count.out_segs;
     uint64_t heard = s->heard_ms;
+    s->held = false;
     check_refused(s);
     if (s->state == KS_SESSION_CONNECTING && s->kcp.heard_una) {
         s->state = KS_SESSION_OPEN;
@@ -470,6 +471,8 @@ void ks_session_turn(ks_session *s)
     /* What was read up to the limit has been written on, so there is room for more: nothing else would wake us for it. */
     if (ks_session_may_receive(s) && ks_kcp_readable(&s->kcp))
         ks_session_mark(s);
+    if (s->held && s->tokens > 0 && s->kcp.snd_nxt == s->kcp.snd_end)
+        ks_session_mark(s); /* all is sent: the next piece */
     check_trim(s, in != s->kcp.count.in_segs || out != s->kcp.count.out_segs || heard != s->heard_ms);
     rearm(s);
 }

@@ -74,6 +74,7 @@ typedef struct ks_session {
     uint64_t codec;                 /* of ks_codec_new: what KCP carries is compressed; 0: it is not */
     uint32_t dup;
     uint64_t rate_limit;            /* bytes/s of UDP payload, 0: none */
+    bool held;                      /* the limit has kept applications' data back in this turn */
     int64_t tokens;                 /* bytes of the bucket; below 0: overdrawn */
     uint64_t tokens_ms;             /* when it was filled last */
     uint64_t oob_sent, oob_received;

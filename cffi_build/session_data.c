@@ -15,6 +15,7 @@
 #endif
 
 #define TURN_PIECES 64
+#define RATE_AHEAD_MS 50u
 #define CODEC_SLACK 64u /* what a piece that can't be compressed grows by, and the stream's beginning */
 #define ANSWERS_PKTS 64u      /* our own frames that may wait on top of the send window before the peer's are read on */
 
@@ -210,11 +211,28 @@ void ks_session_deliver(ks_session *s)
 
 /* ---- to send ---- */
 
+/* What KCP takes now. With a rate limit it gets no more than it can send soon: what stands in its queue delays the frames
+ * that come after, window updates among them. */
+static uint32_t room_of(ks_session *s)
+{
+    uint32_t room = ks_kcp_room(&s->kcp);
+    if (s->rate_limit == 0)
+        return room;
+    uint64_t ahead = s->rate_limit * RATE_AHEAD_MS / 1000, least = 8ull * s->kcp.mss;
+    uint64_t queued = (uint64_t)(s->kcp.snd_end - s->kcp.snd_nxt) * s->kcp.mss;
+    ahead = ahead > least ? ahead : least;
+    ahead = ahead > queued ? ahead - queued : 0;
+    if (ahead >= room)
+        return room;
+    s->held = true;
+    return (uint32_t)ahead;
+}
+
 /* Bytes of `avail` that the windows have room for, in one frame with `around` bytes about it. */
 static uint32_t frame_room(const ks_stream *st, uint32_t avail, uint32_t around)
 {
-    const ks_session *s = st->session;
-    uint32_t room = ks_kcp_room(&s->kcp), want = avail < KS_SMUX_FRAME_MAX ? avail : KS_SMUX_FRAME_MAX;
+    ks_session *s = st->session;
+    uint32_t room = room_of(s), want = avail < KS_SMUX_FRAME_MAX ? avail : KS_SMUX_FRAME_MAX;
     if (room <= around)
         return 0;
     if (want > room - around)
@@ -294,7 +312,8 @@ static bool collect_message(ks_stream *st)
     uint8_t *message = s->core->rx.space; /* free between two receptions, and larger than any message */
     char peek;
     ssize_t size = recv(st->src.fd, &peek, 1, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
-    if (size < 0 || ((size_t)size > ks_kcp_room(&s->kcp) && ks_kcp_unacked(&s->kcp) > 0))
+    if (size < 0 || ((size_t)size > room_of(s) && s->kcp.snd_nxt != s->kcp.snd_end) ||
+        ((size_t)size > ks_kcp_room(&s->kcp) && ks_kcp_unacked(&s->kcp) > 0))
         return false;
     ssize_t n = recv(st->src.fd, message, KS_UDP_RX_BYTES, MSG_DONTWAIT);
     if (n <= 0)

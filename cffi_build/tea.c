@@ -11,17 +11,21 @@
 #define LANES_MAX 32
 
 #define TARGET
+#define LEAVE
 #define LANES 4
 #define NAME(x) x##_4
 #include "tea_lanes.h"
 
 #if KS_X86
+#define ZERO_UPPER __builtin_ia32_vzeroupper(); /* see crc32.c */
 #define TARGET __attribute__((target("avx2")))
+#define LEAVE ZERO_UPPER
 #define LANES 8
 #define NAME(x) x##_8
 #include "tea_lanes.h"
 
 #define TARGET __attribute__((target("avx512f")))
+#define LEAVE ZERO_UPPER
 #define LANES 16
 #define NAME(x) x##_16
 #include "tea_lanes.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* TEA and XTEA on 2 * LANES blocks: included by tea.c once per vector width, with TARGET, LANES and NAME(x) defined.
+/* TEA and XTEA on 2 * LANES blocks: included by tea.c once per vector width, with TARGET, LANES, LEAVE and NAME(x) defined.
  * Two vectors of blocks run side by side: one chain of dependent instructions would leave half of the units idle. */
 
 typedef uint32_t NAME(vec) __attribute__((vector_size(4 * LANES)));
@@ -23,6 +23,7 @@ TARGET static void NAME(tea)(const uint32_t key[4], uint32_t v0[2 * LANES], uint
     memcpy(v0 + LANES, &c, sizeof c);
     memcpy(v1, &b, sizeof b);
     memcpy(v1 + LANES, &d, sizeof d);
+    LEAVE
 }
 
 TARGET static void NAME(xtea)(const uint32_t round[2 * XTEA_CYCLES], uint32_t v0[2 * LANES], uint32_t v1[2 * LANES])
@@ -42,8 +43,10 @@ TARGET static void NAME(xtea)(const uint32_t round[2 * XTEA_CYCLES], uint32_t v0
     memcpy(v0 + LANES, &c, sizeof c);
     memcpy(v1, &b, sizeof b);
     memcpy(v1 + LANES, &d, sizeof d);
+    LEAVE
 }
 
 #undef TARGET
+#undef LEAVE
 #undef LANES
 #undef NAME

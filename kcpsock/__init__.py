@@ -39,9 +39,12 @@ __implements__ = [
 __extensions__ = [
     "KCPInfo",
     "KCP_ACK_NODELAY",
+    "KCP_DSCP",
+    "KCP_DUP",
     "KCP_INTERVAL",
     "KCP_NC",
     "KCP_NODELAY",
+    "KCP_RATE_LIMIT",
     "KCP_RCVWND",
     "KCP_RESEND",
     "KCP_SNDWND",
@@ -77,9 +80,12 @@ from ._functions import (  # type: ignore[assignment]
 )
 from ._options import (
     KCP_ACK_NODELAY,
+    KCP_DSCP,
+    KCP_DUP,
     KCP_INTERVAL,
     KCP_NC,
     KCP_NODELAY,
+    KCP_RATE_LIMIT,
     KCP_RCVWND,
     KCP_RESEND,
     KCP_SNDWND,

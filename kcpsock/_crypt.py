@@ -138,8 +138,8 @@ def _foreign(module: str, key: bytes) -> int:
             _checked[module] = _is_as_expected(module)
             if not _checked[module]:
                 warnings.warn(
-                    f"kcpsock can't use pycryptodome's {module} directly (a version it does not know): packets go through "
-                    "its Python interface, which is slower and needs the GIL",
+                    f"kcpsock can't use pycryptodome's {module} directly (a version it does not know): packets go "
+                    "through its Python interface, which is slower and needs the GIL",
                     RuntimeWarning,
                     stacklevel=4,
                 )
@@ -186,8 +186,9 @@ def _is_as_expected(module: str) -> bool:
         address = _address(handle.get())
     except (AttributeError, TypeError):  # the private names have changed
         return False
+    size = len(plain)
     return any(
-        lib.ks_crypt_check(address, path, raw.block_len, plain, expected, len(plain)) == 1 for path in _libraries(module)
+        lib.ks_crypt_check(address, path, raw.block_len, plain, expected, size) == 1 for path in _libraries(module)
     )
 
 

@@ -30,9 +30,12 @@ import gevent
 import gevent.hub
 from gevent.monkey import get_original
 
+from ._crypt import open_crypt
 from ._errors import check, error_of
+from ._fec import coefficients
 from ._native import ffi, lib
 from ._profile import Profile
+from ._snappy import BrokenStream, Streams
 
 Address = Union[tuple[str, int], tuple[str, int, int, int]]
 
@@ -52,6 +55,8 @@ OPT_NODELAY, OPT_INTERVAL, OPT_RESEND, OPT_NC = (
 OPT_SNDWND, OPT_RCVWND = lib.KS_OPT_SNDWND, lib.KS_OPT_RCVWND
 OPT_ACK_NODELAY, OPT_WRITE_DELAY = lib.KS_OPT_ACK_NODELAY, lib.KS_OPT_WRITE_DELAY
 OPT_LINGER, OPT_KEEPALIVE, OPT_RCVBUF = lib.KS_OPT_LINGER, lib.KS_OPT_KEEPALIVE, lib.KS_OPT_RCVBUF
+OPT_DUP, OPT_RATE_LIMIT, OPT_DSCP = lib.KS_OPT_DUP, lib.KS_OPT_RATE_LIMIT, lib.KS_OPT_DSCP
+OPT_OOB = lib.KS_OPT_OOB
 
 NOT_KCP, CONNECTION, LISTENER = 0, 1, 2
 
@@ -61,20 +66,34 @@ NOT_KCP, CONNECTION, LISTENER = 0, 1, 2
 
 class _Pool:
     # The running engines: their numbers, handed out in turn, and a lock each that opens when its thread has ended.
+    # Sessions that compress have one more of their own: their data take the GIL (cffi_build/codec.h), and nobody else's
+    # shall wait for that.
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
         self.ended: list[Any] = []
-        udp_mode = _from_environment("KCPSOCK_UDP", "auto", UDP_MODES)
+        self.compressing: Optional[int] = None
+        self._udp_mode = _from_environment("KCPSOCK_UDP", "auto", UDP_MODES)
         _raise_descriptor_limit()
-        for _ in range(_from_environment("KCPSOCK_ENGINES", "1", {str(n): n for n in range(1, 17)})):
-            number = check(lib.ks_engine_open(udp_mode))
-            ended = allocate_lock()
-            ended.acquire()
-            self.numbers.append(number)
-            self.ended.append(ended)
-            start_new_thread(_run_engine, (number, ended))
-        self.turns = itertools.cycle(self.numbers)
+        engines = _from_environment("KCPSOCK_ENGINES", "1", {str(n): n for n in range(1, 16)})
+        self._turns = itertools.cycle([self._start() for _ in range(engines)])
+
+    def _start(self) -> int:
+        number = check(lib.ks_engine_open(self._udp_mode))
+        ended = allocate_lock()
+        ended.acquire()
+        self.numbers.append(number)
+        self.ended.append(ended)
+        start_new_thread(_run_engine, (number, ended))
+        return number
+
+    def next(self, compress: bool) -> int:
+        if not compress:
+            return next(self._turns)
+        with _pool_lock:
+            if self.compressing is None:
+                self.compressing = self._start()
+            return self.compressing
 
 
 _pool: Optional[_Pool] = None
@@ -114,7 +133,7 @@ def _raise_descriptor_limit() -> None:
         pass
 
 
-def _next_engine() -> int:
+def _next_engine(compress: bool) -> int:
     # The engine for the next connection or listener; starts the pool at first use.
     global _pool
     if _pool is None:
@@ -125,7 +144,7 @@ def _next_engine() -> int:
                 multiprocessing = sys.modules.get("multiprocessing")
                 if multiprocessing is not None and multiprocessing.parent_process() is not None:
                     sys.modules["multiprocessing.util"].Finalize(None, _drain_and_stop, exitpriority=-1000)
-    return next(_pool.turns)
+    return _pool.next(compress)
 
 
 def _drain_and_stop() -> None:
@@ -165,6 +184,8 @@ os.register_at_fork(after_in_child=_forget_engines)
 
 
 def _c_profile(profile: Profile) -> Any:
+    # All of it but `crypt` and `fec_coefficients`, which have an owner: see _hand_over.
+    fec_data, fec_parity = profile.fec or (0, 0)
     nodelay, interval_ms, resend, nc = profile.arq
     return ffi.new(
         "ks_profile *",
@@ -185,6 +206,11 @@ def _c_profile(profile: Profile) -> Any:
             "sockbuf_bytes": profile.sockbuf,
             "keepalive_ms": _ms(profile.keepalive),
             "keepalive_timeout_ms": _ms(profile.keepalive_timeout),
+            "fec_data": fec_data,
+            "fec_parity": fec_parity,
+            "dup": profile.dup,
+            "compress": profile.compress,
+            "rate_limit": profile.rate_limit,
         },
     )
 
@@ -196,22 +222,33 @@ def _ms(seconds: float) -> int:
 
 def connect(app_fd: int, udp_fd: int, profile: Profile) -> None:
     """Starts a connection over the connected `udp_fd`, which the engine takes over, also on failure."""
-    check(_hand_over(udp_fd, lib.ks_connect, app_fd, udp_fd, _c_profile(profile)))
+    check(_hand_over(lib.ks_connect, app_fd, udp_fd, profile))
 
 
 def listen(app_fd: int, udp_fd: int, profile: Profile, backlog: int) -> None:
     """Starts a listener on the bound `udp_fd`, which the engine takes over, also on failure."""
-    check(_hand_over(udp_fd, lib.ks_listen, app_fd, udp_fd, _c_profile(profile), backlog))
+    check(_hand_over(lib.ks_listen, app_fd, udp_fd, profile, backlog))
 
 
-def _hand_over(udp_fd: int, function: Any, *args: Any) -> int:
-    # Calls C with an engine's number; the descriptor is closed here if there is no engine to take it.
+def _hand_over(function: Any, app_fd: int, udp_fd: int, profile: Profile, *rest: int) -> int:
+    # Calls C with an engine's number and the profile. The call takes over the descriptor and the crypt, whatever comes
+    # of it; until then they are ours to close.
     try:
-        number = _next_engine()
+        number = _next_engine(profile.compress)
+        c_profile = _c_profile(profile)
+        rows = ffi.from_buffer("uint8_t[]", coefficients(*profile.fec)) if profile.fec else ffi.NULL
+        c_profile.fec_coefficients = rows  # which `rows` keeps alive: C reads them during the call
+        c_profile.crypt = open_crypt(profile.cipher, profile.secret)
     except BaseException:
         _socket.close(udp_fd)
         raise
-    return int(function(number, *args))
+    try:
+        return int(function(number, app_fd, udp_fd, c_profile, *rest))
+    except (TypeError, OverflowError):  # cffi's, of an argument: C was not reached
+        if c_profile.crypt:
+            lib.ks_crypt_close(c_profile.crypt)
+        _socket.close(udp_fd)
+        raise
 
 
 def kind(fd: int) -> int:
@@ -248,6 +285,16 @@ def set_option(fd: int, option: int, value: int) -> None:
     check(lib.ks_set_option(fd, option, value))
 
 
+def send_oob(fd: int, data: bytes) -> None:
+    """Sends `data` beside a connection's stream, once; EOPNOTSUPP without FEC, EMSGSIZE when it is too long."""
+    check(lib.ks_send_oob(fd, data, len(data)))
+
+
+def oob_fd() -> int:
+    """The descriptor from which each out-of-band packet is read, as u64 id (OPT_OOB's), data. C's, one per process."""
+    return check(lib.ks_oob_fd())
+
+
 def park(udp_fd: int) -> None:
     """Lets a bound UDP socket refuse strangers, as a TCP port does that nobody listens on."""
     check(lib.ks_udp_park(udp_fd))
@@ -273,6 +320,29 @@ def poll(fd: int, events: int, timeout_ms: int) -> int:
     """One poll(2): what is ready, 0 after `timeout_ms` (-1: no limit) or when a signal came."""
     result = lib.ks_poll(fd, events, timeout_ms)
     return 0 if result == -EINTR else check(result)
+
+
+# --- compression ------------------------------------------------------------------------------------------------------
+
+_codec_streams = Streams()
+
+
+@ffi.def_extern(error=-1)  # type: ignore[untyped-decorator]
+def ks_run_codec(identity: int, what: int, data: Any, size: int, out: Any, most: int) -> int:
+    """codec.h's ks_codec_run, in an engine's thread. Broken data end the session, which counts them."""
+    if what == lib.KS_CODEC_CLOSE:
+        _codec_streams.close(identity)
+        return 0
+    given = bytes(ffi.buffer(data, size)) if size else b""
+    try:
+        result = _codec_streams.run(identity, what == lib.KS_CODEC_COMPRESS, given, most)
+    except BrokenStream:
+        return -1
+    ffi.memmove(out, result, len(result))
+    return len(result)
+
+
+lib.ks_codec_use(lib.ks_run_codec)
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
@@ -347,6 +417,22 @@ class KCPInfo:
     repeat_segs: int
     bytes_sent: int
     bytes_received: int
+    fec_recovered: int
+    """packets rebuilt"""
+    fec_errs: int
+    """packets that could not be rebuilt, though enough of their group came"""
+    fec_parity_shards: int
+    """parity packets received"""
+    fec_full_sets: int
+    """groups of which all data packets came or were rebuilt"""
+    fec_short_sets: int
+    """groups given up"""
+    fec_data: int
+    """data packets of a group, as the peer sends them; 0: it sends no FEC, or that is not found out yet"""
+    fec_parity: int
+    """parity packets of such a group"""
+    oob_sent: int
+    oob_received: int
     streams: int
 
     @property
@@ -368,8 +454,8 @@ def info(fd: int) -> KCPInfo:
     return KCPInfo(**{name: getattr(found, name) for name in _INFO_FIELDS})
 
 
-# kcp-go's SNMP names first, then what only kcpsock counts.
-_STATS = {
+# kcp-go's SNMP names first, then what only kcpsock counts. None: always 0.
+_STATS: dict[str, Optional[str]] = {
     "BytesSent": "bytes_sent",
     "BytesReceived": "bytes_received",
     "MaxConn": "max_conn",
@@ -390,6 +476,17 @@ _STATS = {
     "EarlyRetransSegs": "early_retrans_segs",
     "LostSegs": "lost_segs",
     "RepeatSegs": "repeat_segs",
+    "FECFullShardSet": "fec_full_sets",
+    "FECRecovered": "fec_recovered",
+    "FECErrs": "fec_errs",
+    "FECParityShards": "fec_parity_shards",
+    "FECShardSet": "fec_short_sets",
+    "FECShardMin": None,
+    "RingBufferSndQueue": "snd_queue_pkts",
+    "RingBufferRcvQueue": "rcv_queue_pkts",
+    "RingBufferSndBuffer": "snd_buffer_pkts",
+    "OOBPackets": "oob_packets",
+    "OOBDrops": "oob_drops",
     "SmuxErrors": "smux_errors",
     "UdpSendDrops": "udp_send_drops",
     "UdpRecvDrops": "udp_recv_drops",
@@ -403,7 +500,12 @@ _STATS = {
 
 
 def stats() -> dict[str, int]:
-    """Totals of this process over all its KCP connections since it started, under kcp-go's SNMP names."""
+    """Totals of this process over all its KCP connections since it started, under kcp-go's SNMP names.
+
+    CurrEstab, Sessions, Streams, MemoryBytes and the RingBuffer ones (packets queued) are of the moment. FECShardSet
+    counts the groups given up incomplete, where kcp-go has the number that one session holds at the moment.
+    FECShardMin, one session's newest group there, is 0.
+    """
     totals = ffi.new("ks_stats *")
     check(lib.ks_get_stats(totals))
-    return {name: int(getattr(totals, member)) for name, member in _STATS.items()}
+    return {name: int(getattr(totals, member)) if member else 0 for name, member in _STATS.items()}

@@ -14,9 +14,9 @@ import socket as _stdlib
 timeout = _stdlib.timeout
 
 
-def error_of(errno: int) -> OSError:
-    """The exception for an errno: its class by errno, its text the system's."""
-    return OSError(errno, os.strerror(errno))
+def error_of(errno: int, hint: str = "") -> OSError:
+    """The exception for an errno: its class by errno, its text the system's, with what else is to be said behind it."""
+    return OSError(errno, _with(os.strerror(errno), hint))
 
 
 def check(result: int) -> int:
@@ -26,6 +26,10 @@ def check(result: int) -> int:
     return result
 
 
-def timed_out() -> OSError:
+def timed_out(hint: str = "") -> OSError:
     """What the stdlib raises when a socket's timeout has passed: without errno."""
-    return timeout("timed out")
+    return timeout(_with("timed out", hint))
+
+
+def _with(text: str, hint: str) -> str:
+    return f"{text}: {hint}" if hint else text

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The coefficients of a Reed-Solomon code, from zfec.
 
-kcp-go's parity packet r is a polynomial through the points 0..ds-1, evaluated at ds + r. zfec has the same field and other
-points: its block 0 is the point 0, its block i >= 1 the point 2^(i-1). So zfec is asked in its own numbers: from the blocks
-at 0..ds-1 for its primary blocks, from those for the blocks at ds..ds+ps-1. Blocks that form the identity make that the
-coefficients themselves.
+kcp-go's parity packet r is a polynomial through the points 0..ds-1, evaluated at ds + r. zfec has the same field and
+other points: its block 0 is the point 0, its block i >= 1 the point 2^(i-1). So zfec is asked in its own numbers: from
+the blocks at 0..ds-1 for its primary blocks, from those for the blocks at ds..ds+ps-1. Blocks that form the identity
+make that the coefficients themselves.
 """
 
 from functools import lru_cache

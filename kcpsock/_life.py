@@ -20,6 +20,7 @@ from typing import Any, Optional
 from . import _engine, _wait
 from ._engine import Address
 from ._errors import check, error_of
+from ._oob import Registration
 from ._profile import Profile
 from ._states import Event, State, following
 
@@ -54,6 +55,7 @@ class Life:
         "family",
         "laddr",
         "members",
+        "oob",
         "options",
         "profile",
         "raddr",
@@ -72,6 +74,7 @@ class Life:
         self.udp_fd = -1  # the parked port, from bind() until an engine takes it
         self.error = 0  # an errno found on the way, for the call that reports it
         self.options: dict[tuple[int, int], bytes] = {}  # (level, option) -> what the program set
+        self.oob: Optional[Registration] = None  # who gets out-of-band packets
         self.members: list[weakref.ref[Any]] = []  # the sockets that share this
 
     def __del__(self) -> None:

@@ -8,6 +8,9 @@ KCP connection.
 SO_KEEPALIVE reads 0 until it is set, as on TCP, although smux framing sends keepalives from the start
 (Profile.keepalive). Setting it makes sure that they are sent, 10 s apart if the profile has none; clearing it goes back
 to what the profile says.
+
+An option's value is a C int. KCP_RATE_LIMIT therefore can't be set above 2,147,483,647 bytes/s, and reads so when the
+profile's is higher.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import struct
 from errno import EINVAL, ENOPROTOOPT
 from typing import Any, Callable, Union
 
-from . import _engine
+from . import _engine, _oob
 from ._engine import OPT_KEEPALIVE, OPT_LINGER, OPT_RCVBUF, OPT_WRITE_DELAY
 from ._errors import error_of
 from ._life import Life
@@ -26,6 +29,7 @@ from ._states import State
 SOL_KCP = 0x4B43
 KCP_NODELAY, KCP_INTERVAL, KCP_RESEND, KCP_NC = 1, 2, 3, 4
 KCP_SNDWND, KCP_RCVWND, KCP_ACK_NODELAY, KCP_WRITE_DELAY = 5, 6, 7, 8
+KCP_DUP, KCP_RATE_LIMIT, KCP_DSCP = 9, 10, 11
 
 # SOL_KCP option -> the profile's field, the engine's option.
 _KCP = {
@@ -37,6 +41,9 @@ _KCP = {
     KCP_RCVWND: ("rcvwnd", _engine.OPT_RCVWND),
     KCP_ACK_NODELAY: ("ack_nodelay", _engine.OPT_ACK_NODELAY),
     KCP_WRITE_DELAY: ("write_delay", OPT_WRITE_DELAY),
+    KCP_DUP: ("dup", _engine.OPT_DUP),
+    KCP_RATE_LIMIT: ("rate_limit", _engine.OPT_RATE_LIMIT),
+    KCP_DSCP: ("dscp", _engine.OPT_DSCP),
 }
 _ARQ_FIELDS = ("nodelay", "interval", "resend", "nc")
 
@@ -57,6 +64,7 @@ _KERNEL_OPTIONS = frozenset(
 )
 
 _INT = struct.Struct("i")
+_INT_MAX = 2**31 - 1
 _LINGER = struct.Struct("ii")
 _MOST_BYTES = 1024  # what getsockopt() of the stdlib takes
 
@@ -147,6 +155,8 @@ def apply_all(sock: Any, life: Life) -> None:
             _tell_engine(sock, _KCP[key[1]][1], _first_int(raw))
         else:
             _take_effect(sock, life, key)
+    if life.oob is not None and life.state is State.CONNECTED:
+        _oob.switch_on(sock.fileno(), life.oob)
 
 
 def inherited(options: dict[tuple[int, int], bytes]) -> dict[tuple[int, int], bytes]:
@@ -198,6 +208,8 @@ def _set_kcp(sock: Any, life: Life, option: int, value: Any, *rest: Any) -> None
         value = _first_int(bytes(value))
     field, engine_option = _KCP[option]
     profile = life.profile.replace(**{field: value})
+    if value > _INT_MAX:
+        raise OverflowError("Python int too large to convert to C int")
     if life.state is State.LISTENING:
         life.options[SOL_KCP, option] = _INT.pack(value)  # for the sockets it will accept
     elif life.state in (State.CONNECTING, State.CONNECTED):
@@ -211,7 +223,7 @@ def _get_kcp(life: Life, option: int) -> int:
     field, _ = _KCP[option]
     if field in _ARQ_FIELDS:
         return life.profile.arq[_ARQ_FIELDS.index(field)]
-    return int(getattr(life.profile, field))
+    return min(int(getattr(life.profile, field)), _INT_MAX)
 
 
 def _first_int(raw: bytes) -> int:

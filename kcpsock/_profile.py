@@ -17,7 +17,7 @@ from typing import Any, Optional, Union
 from urllib.parse import unquote, urlsplit
 
 from . import _kcptun, _snappy
-from ._crypt import CRYPTS, key_of, overhead
+from ._crypt import NAMES, key_of, overhead
 
 if sys.version_info >= (3, 10):
     from dataclasses import dataclass
@@ -81,9 +81,7 @@ class Profile:
     key: Optional[Union[str, bytes]] = _field(None, _KEY, unset="None")
     """the secret of both ends: a str is a passphrase, made a key as kcptun does; bytes are the cipher's key itself"""
 
-    crypt: Optional[str] = _field(
-        None, tuple(CRYPTS), kind=str, unset="{} without a key, {} with one".format(*DEFAULT_CRYPTS)
-    )
+    crypt: Optional[str] = _field(None, NAMES, kind=str, unset="{} without a key, {} with one".format(*DEFAULT_CRYPTS))
     """cipher of each packet; only gcm and poly1305 tell forged ones; none: just a checksum, null: not even that"""
 
     fec: Optional[tuple[int, int]] = _field(None, _PAIR, unset="None")

@@ -15,14 +15,25 @@ import operator
 import os
 import socket as _stdlib
 from array import array
-from errno import EINPROGRESS, EINVAL, EMFILE, EWOULDBLOCK
+from errno import (
+    EBADF,
+    EINPROGRESS,
+    EINVAL,
+    EMFILE,
+    EMSGSIZE,
+    ENOTCONN,
+    ENOTSOCK,
+    EOPNOTSUPP,
+    ETIMEDOUT,
+    EWOULDBLOCK,
+)
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from gevent.monkey import get_original
 
 import kcpsock
 
-from . import _engine, _options, _wait
+from . import _engine, _oob, _options, _wait
 from ._engine import ACCEPT_MSG_BYTES, POLLIN, POLLOUT, Address, KCPInfo
 from ._errors import error_of, timed_out
 from ._life import Life, keep_detached, life_of
@@ -125,6 +136,57 @@ class socket(_Base):
         self._allowed(Event.GETPEERNAME)
         return _engine.info(self.fileno())
 
+    def send_oob(self, data: Any) -> None:
+        """Sends `data` beside the stream, in one packet: it may overtake the stream, arrive twice or never.
+
+        For what is of use at once or not at all. The other end's set_oob_handler() receives it.
+
+        Raises OSError EOPNOTSUPP when the profile has no fec (out-of-band packets are a kind of FEC packet), EMSGSIZE
+        when `data` is longer than mtu less crypt's headers less 12, ENOTCONN without a connection.
+        """
+        packet = bytes(memoryview(data))
+        life = self._life
+        if life is None:
+            raise error_of(EOPNOTSUPP, "out-of-band packets are for KCP sockets")
+        self._allowed(Event.GETPEERNAME)
+        try:
+            _engine.send_oob(self.fileno(), packet)
+        except OSError as error:
+            if error.errno == EOPNOTSUPP:
+                raise error_of(EOPNOTSUPP, "out-of-band packets need FEC: a profile with fec=(ds, ps)") from None
+            if error.errno == EMSGSIZE:
+                most = _oob.largest(life.profile)
+                raise error_of(EMSGSIZE, f"{len(packet)} bytes; allowed out of band is {most}") from None
+            if error.errno == ENOTSOCK:
+                raise error_of(ENOTCONN) from None  # both directions have ended: the engine has let go of it
+            raise
+
+    def set_oob_handler(self, handler: Optional[Callable[[bytes], Any]], /) -> None:
+        """Has `handler(data)` called for each out-of-band packet of this connection; None: no more, they are dropped.
+
+        It may be set before connect(), and on an accepted socket at any time. All handlers of the process are called by
+        one native thread of their own, one after the other: a slow one holds up the rest, packets that pile up
+        meanwhile are dropped, and in gevent programs too there is no hub around it. What it raises goes to
+        threading.excepthook. In a forked child the packets of an inherited connection go to the parent's handler.
+        """
+        if handler is not None and not callable(handler):
+            raise TypeError(f"handler is {handler!r}, a {type(handler).__name__}; allowed is a callable or None")
+        life = self._life
+        if life is None:
+            raise error_of(EOPNOTSUPP, "out-of-band packets are for KCP sockets")
+        if self.fileno() < 0:
+            raise error_of(EBADF)
+        self._refresh(life)
+        if life.state is State.LISTENING:
+            raise error_of(EOPNOTSUPP, "a listener gets no out-of-band packets, the sockets that it accepts do")
+        if handler is not None:
+            life.oob = _oob.Registration(handler)
+            if life.state is State.CONNECTED:
+                _oob.switch_on(self.fileno(), life.oob)
+        elif life.oob is not None:
+            life.oob = None
+            _oob.switch_off(self.fileno())
+
     # --- the life of the socket
 
     def _allowed(self, event: Event) -> Life:
@@ -201,10 +263,11 @@ class socket(_Base):
 
     def connect(self, address: Any, /) -> None:
         errno = self._dial(address)
+        hint = _no_answer(address) if self._life is not None and errno in (EWOULDBLOCK, ETIMEDOUT) else ""
         if errno == EWOULDBLOCK:
-            raise timed_out()
+            raise timed_out(hint)
         if errno:
-            raise error_of(errno)
+            raise error_of(errno, hint)
 
     def connect_ex(self, address: Any, /) -> int:
         try:
@@ -330,6 +393,9 @@ class socket(_Base):
         if life.others(self):
             return
         life.close_port()
+        if life.oob is not None:
+            life.oob = None
+            _oob.switch_off(self.fileno())
         if life.state is State.CONNECTING:
             _engine.reset(self.fileno())
         elif life.state is State.LISTENING:
@@ -511,6 +577,16 @@ def _is_kcp(family: int, type: int, proto: int) -> bool:
         family in (AF_INET, AF_INET6)
         and type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC) == SOCK_STREAM
         and proto in (0, _stdlib.IPPROTO_TCP)
+    )
+
+
+def _no_answer(address: Any) -> str:
+    # What a connect() that timed out may come from: to a peer of another key our packets are noise.
+    host, port = address[:2]
+    host = host.decode("ascii", "replace") if isinstance(host, (bytes, bytearray)) else host
+    return (
+        f"no answer from {f'[{host}]' if ':' in host else host}:{port}; check that a KCP server listens there with the "
+        f"same key, crypt, framing and smux_version"
     )
 
 

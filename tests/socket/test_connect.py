@@ -7,6 +7,8 @@ import socket
 
 import pytest
 
+import kcpsock
+
 from .conftest import LONG_S, SHORT_S, eventually
 
 
@@ -274,9 +276,39 @@ def test_connect_in_progress_is_not_writable(kcp, silent):
 def test_connect_timeout(kcp, silent):
     client = kcp.socket()
     client.settimeout(SHORT_S)
-    with pytest.raises(socket.timeout, match="timed out"):
+    with pytest.raises(socket.timeout, match="^timed out: ") as caught:
         client.connect(silent)
+    assert_says_what_to_check(caught.value, silent)
+    assert caught.value.errno is None and len(caught.value.args) == 1
     assert client.connect_ex(silent) == errno.EALREADY
+
+
+def test_create_connection_timeout(kcp, silent):
+    with pytest.raises(socket.timeout, match="^timed out: ") as caught:
+        kcpsock.create_connection(silent, timeout=SHORT_S)
+    assert_says_what_to_check(caught.value, silent)
+
+
+def test_connect_given_up_by_the_engine(kcp, silent, monkeypatch):
+    # It does so after 30 s: not in a test.
+    monkeypatch.setattr(kcpsock.socket, "_dial", lambda *_: errno.ETIMEDOUT)
+    with pytest.raises(TimeoutError, match="^.Errno 110. Connection timed out: ") as caught:
+        kcp.socket().connect(silent)
+    assert caught.value.errno == errno.ETIMEDOUT
+    assert_says_what_to_check(caught.value, silent)
+
+
+def test_connect_given_up_by_the_engine_ipv6(kcp, monkeypatch):
+    monkeypatch.setattr(kcpsock.socket, "_dial", lambda *_: errno.ETIMEDOUT)
+    with pytest.raises(TimeoutError, match=r"no answer from \[::1\]:9;"):
+        kcp.socket(kcpsock.AF_INET6).connect(("::1", 9))
+
+
+def assert_says_what_to_check(error, address):
+    text = str(error)
+    assert f"no answer from {address[0]}:{address[1]};" in text
+    for field in ("key", "crypt", "framing", "smux_version"):
+        assert field in text
 
 
 def test_connect_ex_timeout(kcp, silent):

@@ -168,6 +168,9 @@ KCP_VALUES = [
     ("KCP_RCVWND", "rcvwnd", 2048),
     ("KCP_ACK_NODELAY", "ack_nodelay", 1),
     ("KCP_WRITE_DELAY", "write_delay", 1),
+    ("KCP_DUP", "dup", 1),
+    ("KCP_RATE_LIMIT", "rate_limit", 2**31 - 1),
+    ("KCP_DSCP", "dscp", 46),
 ]
 
 
@@ -187,6 +190,14 @@ def test_kcp_option(kcp, name, field, value):
     while part := conn.recv(65536):
         received += len(part)
     assert received == 100_000
+
+
+def test_kcp_rate_limit_beyond_an_int(kcp):
+    sock = kcp.socket(profile=kcpsock.Profile(rate_limit=2**40))
+    assert sock.getsockopt(kcpsock.SOL_KCP, kcpsock.KCP_RATE_LIMIT) == 2**31 - 1
+    with pytest.raises(OverflowError):
+        sock.setsockopt(kcpsock.SOL_KCP, kcpsock.KCP_RATE_LIMIT, 2**31)
+    assert sock.profile.rate_limit == 2**40
 
 
 def test_kcp_option_shows_in_info(kcp):

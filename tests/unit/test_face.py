@@ -87,7 +87,9 @@ def test_everything_has_a_docstring():
 def test_stats_has_the_snmp_names():
     snmp = (
         "BytesSent BytesReceived MaxConn ActiveOpens PassiveOpens CurrEstab InErrs InCsumErrors KCPInErrors InPkts "
-        "OutPkts InSegs OutSegs InBytes OutBytes RetransSegs FastRetransSegs EarlyRetransSegs LostSegs RepeatSegs"
+        "OutPkts InSegs OutSegs InBytes OutBytes RetransSegs FastRetransSegs EarlyRetransSegs LostSegs RepeatSegs "
+        "FECFullShardSet FECRecovered FECErrs FECParityShards FECShardSet FECShardMin RingBufferSndQueue "
+        "RingBufferRcvQueue RingBufferSndBuffer OOBPackets"
     ).split()
     stats = kcpsock.stats()
     assert list(stats)[: len(snmp)] == snmp

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import kcpsock
 from kcpsock import Profile, _profile
-from kcpsock._crypt import CRYPTS, key_of, overhead
+from kcpsock._crypt import NAMES, key_of, overhead
 
 SECRET = "s3cret & more"
 FIELDS = {field.name: field for field in dataclasses.fields(Profile)}
@@ -154,7 +154,7 @@ def test_crypt_default_depends_on_the_key():
     assert Profile().replace(key=SECRET).cipher == "aes-128-gcm"
 
 
-@pytest.mark.parametrize("crypt", CRYPTS)
+@pytest.mark.parametrize("crypt", NAMES)
 def test_every_crypt(crypt):
     if crypt in _profile.KEYLESS_CRYPTS:
         assert Profile(crypt=crypt).secret == Profile(crypt=crypt, key=SECRET).secret == b""
@@ -180,7 +180,7 @@ def test_key_is_derived_once(monkeypatch):
 def test_key_of_wrong_length():
     with pytest.raises(ValueError, match="key") as caught:
         Profile(key=b"sixteen bytes not", crypt="aes-128")
-    assert "allowed" in str(caught.value) and not shows_key(caught.value, "sixteen")
+    assert "16" in str(caught.value) and not shows_key(caught.value, "sixteen")
 
 
 @pytest.mark.parametrize("key", ["", b"", "\ud800abc"])
@@ -222,7 +222,7 @@ def test_fec(fec):
     hash(Profile(fec=fec))
 
 
-@given(st.sampled_from([None, *CRYPTS]), st.sampled_from([None, (10, 3)]), st.integers(50, 1500))
+@given(st.sampled_from([None, *NAMES]), st.sampled_from([None, (10, 3)]), st.integers(50, 1500))
 def test_mtu_leaves_room_for_kcp(crypt, fec, mtu):
     headers = (overhead(crypt) if crypt else 28) + (8 if fec else 0)
     if mtu - headers >= 50:
