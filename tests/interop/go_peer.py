@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""peer/, the Go program with kcp-go and smux in it, as an object: `go.listen(crypt="aes")` runs listen() there and gives
-its result; `go.start("listen", ...)` gives something to wait for."""
+"""peer/, the Go program with kcp-go and smux in it, as an object: `go.listen(crypt="aes")` runs listen() there and
+gives its result; `go.start("listen", ...)` gives something to wait for."""
 
 import concurrent.futures
 import itertools

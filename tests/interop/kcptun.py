@@ -74,7 +74,7 @@ def _listens(program, kind, port):
 
 
 class TcpEcho:
-    """An ordinary TCP echo server, the target of a kcptun server; `with` ends it. `ends` counts connections that ended."""
+    """An ordinary TCP echo server, the target of a kcptun server; `with` ends it."""
 
     def __init__(self):
         self._listener = socket.create_server(("127.0.0.1", 0))

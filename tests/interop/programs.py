@@ -17,7 +17,7 @@ class ProgramFailed(AssertionError):
 
 
 class Program:
-    """A running program; `with` ends it. Each line of its stdout goes to `take_line`, and b"" when there are no more."""
+    """A running program; `with` ends it. Each line of its stdout goes to `take_line`, and b"" after the last."""
 
     def __init__(self, title, argv, take_line=lambda line: None):
         self.title = title

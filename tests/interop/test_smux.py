@@ -6,8 +6,8 @@ What smux 1.5.58 does, and these tests hold fast:
 
 - A half-close works both ways. The reader gets EOF, also for a stream whose other end closed altogether: smux has one
   frame, FIN, for both.
-- So a writer doesn't learn that nobody will read. With version 1 its data is dropped at the other end; with version 2 it
-  stops when the window is used up, until the session ends. Go against Go does the same.
+- So a writer doesn't learn that nobody will read. With version 1 its data is dropped at the other end; with version 2
+  it stops when the window is used up, until the session ends. Go against Go does the same.
 - A session that is closed says nothing: the other end's keepalive timeout ends it.
 - What smux does not expect (a second FIN, a FIN on stream 0 or on an unknown stream) it drops.
 """
@@ -92,9 +92,7 @@ def test_hundred_streams_of_one_go_session(go, version, loss):
         assert {sock.kcp_info().conv for sock in socks} == {socks[0].kcp_info().conv}
         assert socks[0].kcp_info().streams == go.streams(session=session) == STREAMS
         echoes = [ends.Task(ends.echo, sock, size) for sock in socks]
-        exchanges = [
-            go.start("exchange", conn=stream, bytes=size, seed=seed) for seed, stream in enumerate(streams)
-        ]
+        exchanges = [go.start("exchange", conn=stream, bytes=size, seed=seed) for seed, stream in enumerate(streams)]
         found = [exchange.result() for exchange in exchanges]
         assert all(one["received"]["sha256"] == one["sent"]["sha256"] for one in found)
         # Each socket is one stream, in the order of opening.
@@ -171,7 +169,7 @@ def test_whole_stream_closed_by_go(go, version):
         if version == 1:
             sock.sendall(bytes(4 * WINDOW_BYTES))
         else:
-            with pytest.raises(TimeoutError):
+            with pytest.raises(stdlib.timeout):
                 sock.sendall(bytes(100 * WINDOW_BYTES))
         check_alive(go, *more())
 
@@ -368,7 +366,7 @@ def test_go_drops_frames_of_ours_that_smux_does_not_have(go, version):
 
 @every_version
 def test_go_and_the_refusal_of_a_server_that_started_anew(go, version):
-    """A Go client whose server is gone: it does not understand the refusals, and its keepalive timeout ends the session.
+    """A Go client whose server is gone: refusals are no news to its smux, so its keepalive timeout ends the session.
     The new server has no connection of it, and takes new ones."""
     servers = [Peer(), Peer()]
     old, new = servers
