@@ -234,6 +234,35 @@ def test_keepalive_holds_an_idle_session_and_silence_ends_it(go, version, opener
         assert go.receive(conn=stream)["error"] == "io: read/write on closed pipe"
 
 
+def test_go_without_keepalive_stays_connected(go):
+    """smux lets a peer be silent; that it acknowledges ours is enough."""
+    profile = ends.profile(keepalive=KEEPALIVE_S, keepalive_timeout=TIMEOUT_S)
+    with ends.listen(profile) as listener, ends.LossyLink(listener.getsockname()) as link:
+        session = go.session(conn=go.dial(addr=ends.text(link.address)), version=2, keepalive=0)
+        stream = go.open(session=session)
+        with ends.accept(listener) as sock:
+            enough = 3 * TIMEOUT_S / KEEPALIVE_S
+            ends.eventually(lambda: link.stats()["down"]["received"] > enough)
+            check_alive(go, sock, stream)
+
+
+def test_new_session_of_a_go_listener_is_no_sign_of_life(go):
+    """Go closes a session, its listener begins a new one with our next packet, and acknowledges ours as if of that one:
+    200 s of keepalives fit its window."""
+    listener = go.listen(rcvwnd=1024)
+    with ends.connect(("127.0.0.1", listener["port"]), ends.profile(keepalive=0.2, keepalive_timeout=1)) as sock:
+        conn = go.accept(listener=listener["listener"])
+        session = go.session(conn=conn, server=True, version=2)
+        stream = go.accept_stream(session=session)
+        check_alive(go, sock, stream)
+        go.close(number=session)
+        another = go.start("accept", listener=listener["listener"])
+        with pytest.raises(OSError) as failed:
+            sock.recv(1)
+        assert failed.value.errno == errno.ETIMEDOUT
+        assert another.done()
+
+
 @every_version
 def test_other_version_is_a_protocol_error(go, version):
     """KCP connects, smux doesn't understand: Go accepts nothing, and we hear no keepalives."""
