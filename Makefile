@@ -15,7 +15,8 @@ BUILT_FROM := pyproject.toml setup.py .ci/setup-env $(wildcard cffi_build/*.[ch]
 # Its reports go to files, since pytest keeps the output of a process that dies.
 REPORTS := $(CURDIR)/build/sanitizer
 ASAN_ENV = LD_PRELOAD=$(shell gcc -print-file-name=libasan.so):$(shell gcc -print-file-name=libstdc++.so.6) \
-    ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1:log_path=$(REPORTS) UBSAN_OPTIONS=print_stacktrace=1:log_path=$(REPORTS)
+    PYCRYPTODOME_DISABLE_DEEPBIND=1 ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1:log_path=$(REPORTS) \
+    UBSAN_OPTIONS=print_stacktrace=1:log_path=$(REPORTS)
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
