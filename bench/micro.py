@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Packet crypt and FEC alone, against kcp-go in the same run: ``python bench/micro.py [--json] [--quick] [--out DIR]``.
 
-Each sample is a process of its own, in one thread, without sockets; the two rivals take turns within a round, and the other
-one begins in the next. Medians are compared; every sample goes into micro.json, from which plot.py draws. What is measured
-stands in scenarios/micro.py; how, in README.md.
+Each sample is a process of its own, in one thread, without sockets; the two rivals take turns within a round, and the
+other one begins in the next. Medians are compared; every sample goes into micro.json, from which plot.py draws. What is
+measured stands in scenarios/micro.py; how, in README.md.
 """
 
 import argparse
@@ -60,16 +60,15 @@ def ask(rival, command, arguments, options):
 
 
 def measure_null(chosen, options):
-    """{rival: ns} of the loop around nothing, for kcpsock a call into C for no packet: it is part of each call's time."""
-    found = {}
-    for rival in chosen:
-        found[rival.name] = statistics.median(ask(rival, "null", [f"--seconds={options.seconds}"], options)["slices"])
-    return found
+    """{rival: ns} of the loop around nothing, for kcpsock a call into C for no packet: part of each call's time."""
+    flags = [f"--seconds={options.seconds}"]
+    return {rival.name: statistics.median(ask(rival, "null", flags, options)["slices"]) for rival in chosen}
 
 
 def run_rounds(chosen, measures, options, say):
-    """-> {measure: {rival: {"samples": [MB/s], "failures": [...]}}}; a sample is the median of a run's slices."""
-    found = {m.name: {r.name: {"samples": [], "failures": []} for r in chosen} for m in measures}
+    # -> {measure: {rival: {"samples": [MB/s], "best": MB/s, "failures": [...]}}}. A sample is the median of a run's
+    # slices; the best slice of all is what the rival does while nothing else runs, which tells how noisy the run was.
+    found = {m.name: {r.name: {"samples": [], "best": 0.0, "failures": []} for r in chosen} for m in measures}
     for number in range(options.rounds):
         turn = number % len(chosen)
         for measure in measures:
@@ -84,6 +83,7 @@ def run_rounds(chosen, measures, options, say):
                     print(f"round {number + 1}: {measure.name}: {failure}", file=sys.stderr)
                     continue
                 mine["samples"].append(statistics.median(result["slices"]))
+                mine["best"] = max(mine["best"], *result["slices"])
         say(f"round {number + 1}/{options.rounds} done")
     return found
 
@@ -100,6 +100,7 @@ def summarize(measure, found):
         "rivals": {name: {"median": medians.get(name), **rival} for name, rival in found.items()},
         "ratio": ratio,
         "ratios": per_round,
+        "ratio_of_best": found[OURS]["best"] / found[THEIRS]["best"] if ratio is not None else None,
         "floor": measure.floor,
         "aim": measure.aim,
         "met": ratio >= measure.floor if ratio is not None and measure.floor else None,

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Draws what compare.py, idle.py and micro.py wrote: ``python bench/plot.py [compare.json] [...] [--format svg]``.
+"""Draws what compare.py, idle.py and micro.py wrote: ``python bench/plot.py [JSON ...] [--format svg]``.
 
-One panel per figure: a bar is the median, a dot one sample, an upright line what it is to reach. Needs matplotlib (pip install matplotlib, the bench extra).
+One panel per figure: a bar is the median, a dot one sample, an upright line what it is to reach. Needs matplotlib
+(pip install matplotlib, the bench extra).
 """
 
 import argparse

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The kcpsock end of bench/micro.py: packet crypt and FEC of the data plane alone. The command line is that of micro/main.go.
+"""The kcpsock end of bench/micro.py: packet crypt and FEC of the data plane alone. micro/main.go has the command line.
 
 crypt: one call into C seals or opens a batch, without the GIL, as an engine does; from Python it also costs the call.
 fec: one call into C takes many groups through the very functions that a session calls (cffi_build/fec_bench.c).
@@ -103,7 +103,8 @@ def crypt_work(options):
 
 
 def fec_work(options):
-    code = (options.data, options.parity, _fec.coefficients(options.data, options.parity), options.bytes, options.groups)
+    ds, ps = options.data, options.parity
+    code = (ds, ps, _fec.coefficients(ds, ps), options.bytes, options.groups)
 
     def encode():
         if lib.ks_fec_bench_encode(*code) != 0:
@@ -113,7 +114,7 @@ def fec_work(options):
         if lib.ks_fec_bench_decode(*code, options.losses) != 0:  # it counts what was rebuilt
             raise SystemExit("kcpsock_micro: decoding failed")
 
-    total = options.groups * options.data * options.bytes
+    total = options.groups * ds * options.bytes
     return nothing, encode if options.op == "encode" else decode, total
 
 
