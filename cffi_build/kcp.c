@@ -155,8 +155,9 @@ void ks_kcp_free(ks_kcp *k)
     ring_drop(&k->snd, k->snd_una, k->snd_end - k->snd_una);
     ring_drop(&k->rcv, k->rcv_read, k->rcv_max - k->rcv_read);
     ks_free(k->acks);
-    k->acks = NULL;
-    k->nacks = k->acks_cap = 0;
+    ks_free(k->told);
+    k->acks = k->told = NULL;
+    k->nacks = k->acks_cap = k->ntold = k->told_cap = 0;
     k->snd_una = k->snd_nxt = k->snd_end;
     k->rcv_read = k->rcv_nxt = k->rcv_max;
 }
@@ -169,8 +170,9 @@ void ks_kcp_trim(ks_kcp *k)
         ring_drop(&k->rcv, 0, 0);
     if (k->nacks == 0) {
         ks_free(k->acks);
-        k->acks = NULL;
-        k->acks_cap = 0;
+        ks_free(k->told);
+        k->acks = k->told = NULL;
+        k->acks_cap = k->ntold = k->told_cap = 0;
     }
 }
 
@@ -765,10 +767,33 @@ static void transmit(packer *p, ks_seg *seg)
     k->count.out_segs++;
 }
 
+/* An ACK above una is lost with its packet, and una does not tell of it: said twice, it seldom is. Of these ACKs there are
+ * none while nothing is missing. They only fill up a packet of new ones: one without would spoil the peer's round trip. */
+static void repeat_acks(packer *p, uint32_t full)
+{
+    ks_kcp *k = p->k;
+    for (uint32_t i = 0; i < k->ntold && k->ntold + k->nacks <= full; i++)
+        if (ks_after(k->told[i].sn, k->rcv_nxt))
+            pack_control(p, CMD_ACK, k->told[i].ts, k->told[i].sn);
+    k->ntold = 0;
+    if (k->told_cap < k->acks_cap) {
+        struct ks_ack *told = ks_realloc(k->told, k->acks_cap * sizeof *told);
+        if (told == NULL)
+            return;
+        k->told = told;
+        k->told_cap = k->acks_cap;
+    }
+    for (uint32_t i = 0; i < k->nacks; i++)
+        if (ks_after(k->acks[i].sn, k->rcv_nxt))
+            k->told[k->ntold++] = k->acks[i];
+}
+
 static void flush_acks(packer *p)
 {
     ks_kcp *k = p->k;
     const uint32_t full = k->cfg.mtu / KS_KCP_HEAD;
+    if (k->nacks > 0)
+        repeat_acks(p, full); /* before the new ones: a peer takes its round trip from the last */
     for (uint32_t i = 0; i < k->nacks; i++) {
         /* una covers what is below it, all but the last. But a turn may bring a whole window, and were its one packet with
          * una lost, the peer would send the window again: as the peers do, one packet for each so many ACKs. */

@@ -169,15 +169,37 @@ bool ks_session_is_idle(ks_session *s)
 
 /* ---- packets ---- */
 
+/* A refusal has the sn that was read last, so that a Go peer takes it for a repeat: as the next in order each one would
+ * be news to its smux, and keep a session alive whose other end is gone. For us it is the next. */
+static bool is_refusal(const ks_session *s, const uint8_t *packet, size_t size)
+{
+    uint8_t farewell[KS_SMUX_HEAD];
+    if (!s->smux || size != KS_KCP_HEAD + KS_SMUX_HEAD || packet[4] != 81 || ks_load16(packet + 6) != 0 ||
+        ks_load32(packet + 12) != s->kcp.rcv_nxt - 1 || ks_load32(packet + 16) != 0 ||
+        ks_load32(packet + 20) != KS_SMUX_HEAD)
+        return false;
+    ks_smux_head(farewell, (uint8_t)s->owner->profile.smux_version, KS_SMUX_FIN, 0, 0);
+    return memcmp(packet + KS_KCP_HEAD, farewell, sizeof farewell) == 0;
+}
+
 static void input_kcp_untrusted(ks_session *s, const uint8_t *packet, size_t size, bool from_fec)
 {
+    uint8_t refusal[KS_KCP_HEAD + KS_SMUX_HEAD];
     if (s->state == KS_SESSION_ENDED)
         return;
+    if (is_refusal(s, packet, size)) {
+        memcpy(refusal, packet, sizeof refusal);
+        ks_store32(refusal + 12, s->kcp.rcv_nxt);
+        packet = refusal;
+    }
+    /* Words from before count for nothing: a kcp-go listener that has closed a session begins a new one with our next
+     * packet, and its acknowledgments would go on until its window is full. */
+    bool late = size >= KS_KCP_HEAD && ks_after(s->kcp.snd_una, ks_load32(packet + 16));
     int result = ks_kcp_input_untrusted(&s->kcp, packet, size, (uint32_t)s->core->now_ms, from_fec);
     if (result < 0) {
         s->core->count.in_errs++;
         s->core->count.kcp_in_errors++;
-    } else {
+    } else if (!late) {
         s->heard_ms = s->core->now_ms;
         s->refusals = 0;
     }
@@ -272,7 +294,7 @@ size_t ks_session_refusal_untrusted(const uint8_t *packet, size_t size, uint8_t 
     out[5] = 0;
     ks_store16(out + 6, 0);              /* no window: nothing more is wanted */
     memcpy(out + 8, packet + 8, 4);      /* ts */
-    memcpy(out + 12, packet + 16, 4);    /* sn: what the peer expects next is its una */
+    ks_store32(out + 12, ks_load32(packet + 16) - 1); /* sn: what the peer has had last, before its una */
     ks_store32(out + 16, 0);             /* una: nothing new, so it is ignored */
     ks_store32(out + 20, KS_SMUX_HEAD);
     memcpy(out + KS_KCP_HEAD, farewell, sizeof farewell);

@@ -59,9 +59,9 @@ def profile(**fields):
     kcpsock.set_default_profile(kcpsock.Profile(**fields))
 
 
-def listen(name="server", backlog=128):
-    """Opens a listener on a free port. -> the port"""
-    _sockets[name] = server = kcpsock.create_server(("127.0.0.1", 0), backlog=backlog)
+def listen(name="server", backlog=128, port=0):
+    """Opens a listener, on a free port unless one is given. -> the port"""
+    _sockets[name] = server = kcpsock.create_server(("127.0.0.1", port), backlog=backlog)
     server.settimeout(PATIENCE_S)
     return server.getsockname()[1]
 
