@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Bad input to what stands around KCP: crypt, FEC, out-of-band packets, compression, message mode. It is counted, or the
+"""Bad input to what is around KCP: crypt, FEC, out-of-band packets, compression, message mode. It is counted, or the
 session it is for ends with a reset; memory stays bounded and comes back, and nobody else notices.
 
 All seeded. Here as in test_bad_input.py: without a cipher that authenticates, a packet forged well enough is the peer's
@@ -23,6 +23,16 @@ KEYS = {"key": "right", "crypt": "aes-128-gcm"}
 DATA, PARITY, OOB = 0xF1, 0xF2, 0xF3
 
 
+def given_back(peer, idle=None):
+    """Waits until no stream is left, and of memory no more than idle; a session may still be in its TIME_WAIT."""
+
+    def is_back():
+        now = peer.counts()
+        return not now["Streams"] and (idle is None or now["MemoryBytes"] < idle["MemoryBytes"] + MIB // 2)
+
+    eventually(is_back, lambda: f"{peer.counts()}, idle {idle}")
+
+
 # --- settings that differ ---------------------------------------------------------------------------------------------
 
 
@@ -34,10 +44,9 @@ DATA, PARITY, OOB = 0xF1, 0xF2, 0xF3
         ({**KEYS, "crypt": "aes"}, {**KEYS, "crypt": "twofish"}),
         ({}, KEYS),
         (KEYS, {}),
-        (KEYS, {"crypt": "none"}),
         ({**KEYS, "fec": (3, 2)}, {**KEYS, "key": "wrong", "fec": (10, 3)}),
     ],
-    ids=["key", "crypt", "ciphers", "crypt-here-only", "crypt-there-only", "none", "key-and-fec"],
+    ids=["key", "crypt", "ciphers", "crypt-here-only", "crypt-there-only", "key-and-fec"],
 )
 def test_bad_wire_connect_times_out(peers, client_has, server_has):
     """Its message says what to check; the end that looks for a seal counts, and neither keeps anything."""
@@ -54,13 +63,13 @@ def test_bad_wire_connect_times_out(peers, client_has, server_has):
     assert now["InCsumErrors" if server_has else "InErrs"] > 0
     server.close()
     for peer in (server, client):
-        peer.freed(idle[peer])
+        given_back(peer, idle[peer])
 
 
-@pytest.mark.parametrize("codes", [((10, 3), None), ((3, 2), (5, 1)), ((3, 1), (20, 5))])
+@pytest.mark.parametrize("codes", [((10, 3), None), ((3, 2), (5, 1))])
 def test_bad_wire_fec_differs(peers, codes):
     """No error: an end finds out how the other one groups its packets, and rebuilds what is lost."""
-    size = 3 * MIB
+    size = MIB
     print(f"seed {SEED}")
     ends = client, server = peers(), peers()
     for peer, fec in zip(ends, codes):
@@ -80,13 +89,13 @@ def test_bad_wire_fec_differs(peers, codes):
         client.close()
         server.close()
         for peer in (client, server):
-            peer.freed()
+            given_back(peer)
 
 
 # --- crypt ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("crypt", ["aes-128-gcm", "chacha20-poly1305", "aes"])
+@pytest.mark.parametrize("crypt", ["aes-128-gcm", "aes"])
 def test_bad_wire_forged_seals(peers, crypt):
     """Behind each packet of a transfer some that were cut, changed or made up, and a flood of them from strangers."""
     size, flood = MIB // 2, 4000
@@ -124,7 +133,7 @@ def test_bad_wire_forged_seals(peers, crypt):
         client.close()
         server.close()
         for peer in (client, server):
-            peer.freed(idle[peer])
+            given_back(peer, idle[peer])
 
 
 # --- FEC --------------------------------------------------------------------------------------------------------------
@@ -139,7 +148,9 @@ def fec(seqid, kind, body, size=None):
 
 
 def other_size(rng, packet):
-    return packet[: rng.randrange(8, len(packet))] if rng.random() < 0.5 else packet + rng.randbytes(rng.randrange(1, 90))
+    return (
+        packet[: rng.randrange(8, len(packet))] if rng.random() < 0.5 else packet + rng.randbytes(rng.randrange(1, 90))
+    )
 
 
 def other_number(rng, packet):
@@ -162,7 +173,9 @@ def kcp_garbage(rng, packet):
 
 
 def out_of_band(rng, packet):
-    return fec(0xFFFFFFFF, OOB, rng.choice((b"", b"x", packet[8:12], rng.randbytes(4), packet[8:12] + rng.randbytes(900))))
+    return fec(
+        0xFFFFFFFF, OOB, rng.choice((b"", b"x", packet[8:12], rng.randbytes(4), packet[8:12] + rng.randbytes(900)))
+    )
 
 
 FORGED_FEC = (other_size, other_number, other_kind, other_body, kcp_garbage, out_of_band, cut)
@@ -170,7 +183,7 @@ FORGED_FEC = (other_size, other_number, other_kind, other_body, kcp_garbage, out
 
 def test_bad_wire_forged_fec(peers):
     """Their own session may break, no other does, and what was kept for them is given back."""
-    sessions, size = 4, 128 * 1024
+    sessions, size = 3, 128 * 1024
     print(f"seeds from {SEED}")
     server, client = peers(), peers()
     for peer in (server, client):
@@ -198,7 +211,7 @@ def test_bad_wire_forged_fec(peers):
             for peer in (server, client):
                 assert peer.counts()["MemoryBytes"] < 32 * MIB
     print(f"{sent} packets added; how the transfers ended: {outcomes}")
-    assert sent > 2000
+    assert sent > 1000
     for peer in (server, client):
         now = peer.counts()
         print({name: now[name] for name in now if name.startswith(("FEC", "Oob", "OOB", "In", "KCPIn"))})
@@ -207,7 +220,7 @@ def test_bad_wire_forged_fec(peers):
     client.close("good")
     server.close()
     for peer in (client, server):
-        peer.freed(idle[peer])
+        given_back(peer, idle[peer])
 
 
 def test_bad_wire_endless_groups(peers):
@@ -227,7 +240,7 @@ def test_bad_wire_endless_groups(peers):
             wrap = 0xFFFFFFFF // shards * shards
             for start in (0, wrap - 40 * shards, rng.randrange(1 << 31)):
                 for number in range(0, 1200):
-                    # Runs long enough to be taken for a code of that length, without the packets that would complete it.
+                    # Enough of them to be taken for a code of that length; each group lacks what would complete it.
                     seqid = (start + number) % wrap
                     if seqid % shards < 2:
                         continue
@@ -244,7 +257,7 @@ def test_bad_wire_endless_groups(peers):
         assert now["FECParityShards"] > 0
     server.abandon("conn")
     server.close()
-    server.freed(idle)
+    given_back(server, idle)
 
 
 def test_bad_wire_parity_at_an_idle_connection(peers):
@@ -274,21 +287,23 @@ def test_bad_wire_parity_at_an_idle_connection(peers):
             before = server.counts()["InErrs"]
             stranger.sendto(fec(10, PARITY, bytes(1400)), ("127.0.0.1", port))
             eventually(lambda: server.counts()["InErrs"] == before + 1)
-        eventually(lambda: server.counts()["MemoryBytes"] <= quiet + 131_072, lambda: f"{server.counts()}, quiet {quiet}")
+        eventually(
+            lambda: server.counts()["MemoryBytes"] <= quiet + 131_072, lambda: f"{server.counts()}, quiet {quiet}"
+        )
         client.start_send("client", 2, 50_000, False)
         assert server.receive("conn", 50_000) == [50_000, digest(2, 50_000)]
         client.sent("client")
         client.close()
         server.close()
         for peer in (client, server):
-            peer.freed()
+            given_back(peer)
 
 
 # --- out-of-band packets ----------------------------------------------------------------------------------------------
 
 
 def test_bad_wire_oob_at_listeners(peers):
-    """Too short: an error. Of no conversation: dropped with smux framing; a raw listener begins a session, as kcp-go."""
+    """Too short: an error. Of no conversation: dropped with smux framing; with raw framing it begins a session."""
     server = peers()
     idle = server.idle()
     with stdlib.socket(stdlib.AF_INET, stdlib.SOCK_DGRAM) as stranger:
@@ -308,7 +323,7 @@ def test_bad_wire_oob_at_listeners(peers):
         assert now["Sessions"] <= 5 + 64
         assert now["BacklogDrops"] >= 100 - now["Sessions"]
     server.close()
-    eventually(lambda: server.counts()["MemoryBytes"] < idle["MemoryBytes"] + MIB // 2)  # raw sessions stay for a while
+    given_back(server, idle)
 
 
 # --- compression ------------------------------------------------------------------------------------------------------
@@ -376,25 +391,27 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("way", BROKEN)
-def test_bad_wire_broken_compression(peers, way):
+def test_bad_wire_broken_compression(peers):
     """In the middle of a stream: the application reads what came before, then ECONNRESET."""
     print(f"seed {SEED}")
     rng = random.Random(SEED)
     server = peers()
     server.profile(compress=True, keepalive=1, keepalive_timeout=3)
     idle = server.idle()
-    with Hostile(server.listen()) as hostile:
-        hostile.say(IDENTIFIER + chunks(SYN + psh(b"hello")))
-        server.accept()
-        assert server.receive("conn", 5)[0] == 5
-        hostile.say(BROKEN[way](rng))
-        with pytest.raises(PeerError) as caught:
-            server.receive("conn")
-        assert caught.value.name == "ConnectionResetError"
-        assert server.counts()["SmuxErrors"] == 1
+    port = server.listen()
+    for number, (name, way) in enumerate(BROKEN.items()):
+        with Hostile(port) as hostile:
+            hostile.say(IDENTIFIER + chunks(SYN + psh(b"hello")))
+            server.accept()
+            assert server.receive("conn", 5)[0] == 5
+            hostile.say(way(rng))
+            with pytest.raises(PeerError) as caught:
+                server.receive("conn")
+            assert (name, caught.value.name) == (name, "ConnectionResetError")
+            assert server.counts()["SmuxErrors"] == number + 1
+            server.close("conn")
     server.close()
-    server.freed(idle)
+    given_back(server, idle)
 
 
 def test_bad_wire_swelling_compression(peers):
@@ -416,7 +433,7 @@ def test_bad_wire_swelling_compression(peers):
         assert server.receive("conn", MIB) == [MIB, digest_of_zeros(MIB)]
     server.abandon("conn")
     server.close()
-    server.freed(idle)
+    given_back(server, idle)
 
 
 def digest_of_zeros(size):
@@ -431,7 +448,8 @@ def test_bad_wire_skippable_chunks(peers):
     server.profile(compress=True, keepalive=1, keepalive_timeout=3)
     idle = server.idle()
     with Hostile(server.listen()) as hostile:
-        hostile.say(IDENTIFIER + chunks(SYN) + b"\xfe\x05\x00\x00abcde" + IDENTIFIER + b"\x80\x00\x00\x00" + chunks(psh(b"hello")))
+        between = b"\xfe\x05\x00\x00abcde" + IDENTIFIER + b"\x80\x00\x00\x00"
+        hostile.say(IDENTIFIER + chunks(SYN) + between + chunks(psh(b"hello")))
         server.accept()
         assert server.receive("conn", 5)[0] == 5
         hostile.say(b"\xfe\xff\xff\xff")
@@ -443,7 +461,7 @@ def test_bad_wire_skippable_chunks(peers):
         assert now["SmuxErrors"] == 0
     server.abandon("conn")
     server.close()
-    server.freed(idle)
+    given_back(server, idle)
 
 
 # --- message mode -----------------------------------------------------------------------------------------------------
@@ -481,7 +499,7 @@ def test_bad_wire_messages(peers):
                 assert now["MemoryBytes"] < idle["MemoryBytes"] + 16 * MIB
     server.abandon("conn")
     server.close()
-    eventually(lambda: server.counts()["MemoryBytes"] < idle["MemoryBytes"] + MIB // 2)  # raw sessions stay for a while
+    given_back(server, idle)
 
 
 def test_bad_wire_endless_message(peers):
@@ -499,4 +517,4 @@ def test_bad_wire_endless_message(peers):
             server.message_sizes("conn", 1)
         assert caught.value.name == "ConnectionResetError"
     server.close()
-    eventually(lambda: server.counts()["MemoryBytes"] < idle["MemoryBytes"] + MIB // 2)  # raw sessions stay for a while
+    given_back(server, idle)
