@@ -271,6 +271,8 @@ static void output(void *ctx, const struct iovec *iov, int pieces, size_t size)
     ks_session *s = ctx;
     ks_route route = route_of(s, s->encoder);
     s->tokens -= (int64_t)ks_batch_put(&s->core->batch, &route, iov, pieces, size, s->core->now_ms);
+    if (s->rate_limit != 0)
+        s->kcp.budget = s->tokens; /* copies, parity and headers count too, in this flush already */
 }
 
 /* One FIN on stream 0 whose acknowledgment nobody waits for: the session ends now. */
