@@ -71,6 +71,15 @@ def connect(port, name="client"):
     return client.getsockname()[1]
 
 
+def try_connect(port, timeout_s):
+    """A connection that is not to come about. -> the exception's name and text"""
+    try:
+        kcpsock.create_connection(("127.0.0.1", port), timeout=timeout_s).close()
+    except OSError as error:
+        return type(error).__name__, str(error)
+    return None, "connected"
+
+
 def accept(name="conn", server="server"):
     _sockets[name], _ = _sockets[server].accept()
     _sockets[name].settimeout(PATIENCE_S)
@@ -141,6 +150,11 @@ def _receive(sock, size):
         total += got
         left = None if left is None else left - got
     return total, found.hexdigest()
+
+
+def message_sizes(name, count):
+    """Reads so many messages. -> their lengths"""
+    return [len(_sockets[name].recv(1 << 20)) for _ in range(count)]
 
 
 def start_send(name, seed, size, shut=True):
