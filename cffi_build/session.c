@@ -247,6 +247,20 @@ static ks_route route_of(ks_session *s, ks_fec_encoder *fec)
                       .dup = s->dup};
 }
 
+static int64_t bucket_size(const ks_session *s)
+{
+    uint64_t moment = s->rate_limit / 1000 * RATE_BURST_MS, least = 4ull * (uint64_t)s->owner->profile.mtu_bytes;
+    return (int64_t)(moment > least ? moment : least);
+}
+
+/* Acknowledgments and out-of-band packets go without tokens, and so may overdraw; but data must not wait for long after. */
+static void spend(ks_session *s, size_t bytes)
+{
+    s->tokens -= (int64_t)bytes;
+    if (s->tokens < -bucket_size(s))
+        s->tokens = -bucket_size(s);
+}
+
 int ks_session_send_oob(ks_session *s, const uint8_t *data, size_t size)
 {
     uint8_t head[KS_FEC_HEAD + 4];
@@ -261,7 +275,7 @@ int ks_session_send_oob(ks_session *s, const uint8_t *data, size_t size)
     ks_store32(head + KS_FEC_HEAD, s->kcp.cfg.conv);
     struct iovec iov[] = {{head, sizeof head}, {(void *)(uintptr_t)data, size}};
     ks_route route = route_of(s, NULL);
-    s->tokens -= (int64_t)ks_batch_put(&s->core->batch, &route, iov, 2, sizeof head + size, s->core->now_ms);
+    spend(s, ks_batch_put(&s->core->batch, &route, iov, 2, sizeof head + size, s->core->now_ms));
     s->oob_sent++;
     return 0;
 }
@@ -270,7 +284,7 @@ static void output(void *ctx, const struct iovec *iov, int pieces, size_t size)
 {
     ks_session *s = ctx;
     ks_route route = route_of(s, s->encoder);
-    s->tokens -= (int64_t)ks_batch_put(&s->core->batch, &route, iov, pieces, size, s->core->now_ms);
+    spend(s, ks_batch_put(&s->core->batch, &route, iov, pieces, size, s->core->now_ms));
     if (s->rate_limit != 0)
         s->kcp.budget = s->tokens; /* copies, parity and headers count too, in this flush already */
 }
@@ -279,6 +293,7 @@ static void output(void *ctx, const struct iovec *iov, int pieces, size_t size)
 void ks_session_farewell(ks_session *s)
 {
     ks_session_put_frame(s, KS_SMUX_FIN, 0);
+    ks_kcp_set_budget(&s->kcp, INT64_MAX);
     if (s->state != KS_SESSION_ENDED)
         ks_kcp_flush(&s->kcp, (uint32_t)s->core->now_ms, output, s);
 }
@@ -304,12 +319,6 @@ size_t ks_session_refusal_untrusted(const uint8_t *packet, size_t size, uint8_t 
 }
 
 /* ---- rate limit ---- */
-
-static int64_t bucket_size(const ks_session *s)
-{
-    uint64_t moment = s->rate_limit / 1000 * RATE_BURST_MS, least = 4ull * (uint64_t)s->owner->profile.mtu_bytes;
-    return (int64_t)(moment > least ? moment : least);
-}
 
 void ks_session_set_rate_limit(ks_session *s, uint64_t bytes_per_s)
 {
