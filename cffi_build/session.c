@@ -256,9 +256,11 @@ static int64_t bucket_size(const ks_session *s)
 /* Acknowledgments and out-of-band packets go without tokens, and so may overdraw; but data must not wait for long after. */
 static void spend(ks_session *s, size_t bytes)
 {
+    int64_t packet = (int64_t)(1 + s->dup) * (1 + ks_fec_parity_count(s->owner->fec)) * s->owner->profile.mtu_bytes;
+    int64_t least = -bucket_size(s) - packet; /* one packet of data may overdraw as far as it costs */
     s->tokens -= (int64_t)bytes;
-    if (s->tokens < -bucket_size(s))
-        s->tokens = -bucket_size(s);
+    if (s->tokens < least)
+        s->tokens = least;
 }
 
 int ks_session_send_oob(ks_session *s, const uint8_t *data, size_t size)
