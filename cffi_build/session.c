@@ -257,7 +257,7 @@ static int64_t bucket_size(const ks_session *s)
 static void spend(ks_session *s, size_t bytes)
 {
     int64_t packet = (int64_t)(1 + s->dup) * (1 + ks_fec_parity_count(s->owner->fec)) * s->owner->profile.mtu_bytes;
-    int64_t least = -bucket_size(s) - packet; /* one packet of data may overdraw as far as it costs */
+    int64_t least = -bucket_size(s) - 2 * packet; /* what data overdraws is paid back: two packets, since KCP packs ahead */
     s->tokens -= (int64_t)bytes;
     if (s->tokens < least)
         s->tokens = least;
