@@ -57,7 +57,7 @@ def _prepare_stdlib(stdlib: Any) -> None:
     def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:
         ours = _class_behind(kwargs.get("fileno"))
         if ours is not None and not issubclass(cls, ours):
-            cls = _join(cls, (_Ends, cls) if cls is stdlib else (cls,), ours)
+            cls = _join(cls, cls, ours)
         return _socket.socket.__new__(cls, *args, **kwargs)
 
     stdlib.__new__ = staticmethod(__new__)
@@ -71,40 +71,20 @@ def _prepare_gevent(theirs: Any) -> None:
         ours = _class_behind(fileno)
         if ours is None:
             return original(self, family, type, proto, fileno)
-        sock = _join(theirs, (_Inner,), ours)(family, type, proto, fileno)
+        sock = _join(theirs, _Inner, ours)(family, type, proto, fileno)
         sock._sslsock = weakref.ref(self)
         return sock
 
     theirs._gevent_sock_class = _gevent_sock_class
 
 
-def _join(named: Any, before: tuple[Any, ...], ours: Any) -> Any:
-    # The class with `before` in front of `ours`, that goes by the name of `named`.
+def _join(named: Any, first: Any, ours: Any) -> Any:
+    # The class made of `first` and `ours`, that goes by the name of `named`.
     made = _joined.get((named, ours))
     if made is None:
         names = {"__module__": named.__module__, "__qualname__": named.__qualname__, "_plain_class": ours}
-        made = _joined[named, ours] = type(named.__name__, (*before, ours), names)
+        made = _joined[named, ours] = type(named.__name__, (first, ours), names)
     return made
-
-
-class _Ends:
-    # A stream that ended by an error raises it, where ssl would see an end without TLS's farewell.
-
-    def read(self, len: int = 1024, buffer: Any = None) -> Any:
-        ssl = sys.modules["ssl"]
-        sock: Any = self
-        sock._checkClosed()
-        if sock._sslobj is None:
-            raise ValueError("Read on closed or unwrapped SSL socket.")
-        try:
-            return sock._sslobj.read(len) if buffer is None else sock._sslobj.read(len, buffer)
-        except ssl.SSLError as error:
-            if error.args[0] != ssl.SSL_ERROR_EOF:
-                raise
-            sock._raise_error()
-            if not sock.suppress_ragged_eofs:
-                raise
-            return b"" if buffer is None else 0
 
 
 class _Inner:
