@@ -231,7 +231,8 @@ static bool is_in(uintptr_t address, const struct stat *file)
            s.st_dev == file->st_dev && s.st_ino == file->st_ino && is_code(address);
 }
 
-int ks_crypt_check(uintptr_t block_cipher, const char *path, int block_len, const uint8_t *plain, const uint8_t *expected, int size)
+int ks_crypt_check(uintptr_t block_cipher, const char *path, int block_len, const uint8_t *plain, const uint8_t *expected,
+                   int size)
 {
     struct stat file;
     struct {

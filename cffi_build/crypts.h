@@ -28,7 +28,8 @@ int ks_crypt_open_packets(int crypt, uint8_t *space, int stride, int32_t *sizes,
 /* -> 1: block_cipher's functions are code of the shared object `path`, its blocks have block_len bytes, and it makes
  * `expected` of `plain` (size bytes each, whole blocks), in place too. 0: at least one is not so. Nothing is called before
  * all that can be seen from outside is right. */
-int ks_crypt_check(uintptr_t block_cipher, const char *path, int block_len, const uint8_t *plain, const uint8_t *expected, int size);
+int ks_crypt_check(uintptr_t block_cipher, const char *path, int block_len, const uint8_t *plain, const uint8_t *expected,
+                   int size);
 typedef int ks_encrypt_elsewhere(int id, const uint8_t *in, uint8_t *out, size_t size);
 /* -> the address of a block cipher whose blocks `encrypt` does (0: all right), or 0: no memory. Its end is told with size 0. */
 uintptr_t ks_crypt_elsewhere(ks_encrypt_elsewhere *encrypt, int id, int block_len);
