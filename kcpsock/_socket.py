@@ -427,8 +427,11 @@ class socket(_Base):
         if self.fileno() >= 0:
             _wait.cancel(self)
             life = self._life
-            if life is not None and not life.others(self) and life.state in (State.NEW, State.BOUND, State.CONNECTING):
-                keep_detached(life, self.fileno())
+            if life is not None and not life.others(self):
+                # Later an engine knows it; in a forked child, it is the parent's that does.
+                inherited = _engine.is_child and _engine.kind(self.fileno()) == _engine.NOT_KCP
+                if inherited or life.state in (State.NEW, State.BOUND, State.CONNECTING):
+                    keep_detached(life, self.fileno())
         return super().detach()
 
     # --- names and options
