@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import inspect
 import socketserver
 import ssl
 from socketserver import ForkingMixIn, ThreadingMixIn
@@ -29,20 +28,20 @@ class KCPServerMixIn(_Server):
         **kwargs: Any,
     ) -> None:
         self.profile, self.ssl_context = profile, ssl_context
-        given = inspect.signature(super().__init__).bind(*args, **kwargs)
-        activate = given.arguments.get("bind_and_activate", True)
-        given.arguments["bind_and_activate"] = False
-        listener = kcpsock.socket(self.address_family, self.socket_type, profile=profile)
-        try:
-            super().__init__(*given.args, **given.kwargs)
+        self._is_kcp = False
+        super().__init__(*args, **kwargs)
+        self._listen_on_kcp()  # with bind_and_activate=False
+
+    def server_bind(self) -> None:
+        self._listen_on_kcp()  # called from __init__, when the stdlib has made its socket
+        super().server_bind()
+
+    def _listen_on_kcp(self) -> None:
+        if not self._is_kcp:
+            made = kcpsock.socket(self.address_family, self.socket_type, profile=self.profile)
             self.socket.close()
-            self.socket = listener
-            if activate:
-                self.server_bind()
-                self.server_activate()
-        except BaseException:
-            listener.close()
-            raise
+            self.socket = made
+            self._is_kcp = True
 
     def get_request(self) -> tuple[Any, Any]:
         request, address = super().get_request()
