@@ -16,6 +16,7 @@ from kcpsock.servers import KCPServerMixIn
 
 from .conftest import LONG_S, connected, read_all, serving
 
+
 class Upper(socketserver.StreamRequestHandler):
     """Answers each line in capitals, with the process and the thread."""
 
