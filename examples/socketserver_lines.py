@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A server of the stdlib's socketserver over KCP: the handler is as ever, the server class comes from kcpsock.servers."""
+"""socketserver over KCP: the handler is as ever, the server class comes from kcpsock.servers."""
 
 import socketserver
 import threading

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""XML-RPC over KCP: the server from kcpsock.servers, the stdlib's ServerProxy with a transport that connects by kcpsock."""
+"""XML-RPC over KCP: the server from kcpsock.servers, the stdlib's ServerProxy with a transport for kcpsock."""
 
 import threading
 import xmlrpc.client

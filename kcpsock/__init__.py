@@ -56,6 +56,7 @@ __extensions__ = [
     "KCP_SNDWND",
     "KCP_WRITE_DELAY",
     "Profile",
+    "RoutedSocket",
     "SOL_KCP",
     "get_default_profile",
     "set_default_profile",
@@ -103,6 +104,7 @@ from ._options import (
 from ._profile import Profile as Profile
 from ._profile import get_default_profile as get_default_profile
 from ._profile import set_default_profile as set_default_profile
+from ._routed import RoutedSocket as RoutedSocket
 from ._socket import socket
 
 __all__ = sorted({*__implements__, *__extensions__, *_stdlib.__all__})

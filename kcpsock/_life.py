@@ -107,6 +107,12 @@ class Life:
 
     # --- the UDP port
 
+    def forget_name(self) -> None:
+        """Back to a fresh socket: what bind() gave is another's now."""
+        self.bound, self.adopted = None, False
+        self.state = State.NEW
+        self.laddr = Life(self.family, self.profile).laddr
+
     def bind(self, address: Any) -> None:
         """Binds and parks a UDP port; raises what the kernel, or the resolver, says of the address."""
         udp = self._bound_or_adopted(_wait.resolved(self.family, address))
@@ -227,6 +233,11 @@ def life_of(fd: int) -> Optional[Life]:
     inode = _inode(fd)
     _detached.pop(inode, None)
     return _lives.get(inode)
+
+
+def known(fd: Any) -> Optional[Life]:
+    """As life_of(), for a look only: who keeps a detached one goes on keeping it."""
+    return _lives.get(_inode(fd))
 
 
 def keep_detached(life: Life, fd: int) -> None:

@@ -159,6 +159,24 @@ def apply_all(sock: Any, life: Life) -> None:
         _oob.switch_on(sock.fileno(), life.oob)
 
 
+def copy_to(tcp: Any, life: Life) -> None:
+    """Sets on a kernel TCP socket what the program set on the KCP one whose place it takes."""
+    for (level, option), raw in life.options.items():
+        if level != SOL_KCP:
+            tcp.setsockopt(level, option, raw)
+
+
+def remember(life: Life, level: int, option: int, value: Any) -> None:
+    """The reverse: keeps what a TCP socket took, should it become KCP."""
+    key = (level, option)
+    raw = _INT.pack(value) if isinstance(value, int) else bytes(value)
+    if key not in _KERNEL_OPTIONS:
+        with _TCPSocket(life) as tcp:
+            tcp.setsockopt(level, option, raw)
+            raw = tcp.getsockopt(level, option, _MOST_BYTES)
+    life.options[key] = raw
+
+
 def inherited(options: dict[tuple[int, int], bytes]) -> dict[tuple[int, int], bytes]:
     """What an accepted socket has of its listener's options."""
     return {key: raw for key, raw in options.items() if key in _INHERITED or key[0] == SOL_KCP}

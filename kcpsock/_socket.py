@@ -33,7 +33,7 @@ from gevent.monkey import get_original
 
 import kcpsock
 
-from . import _engine, _oob, _options, _wait
+from . import _engine, _oob, _options, _tls, _wait
 from ._engine import ACCEPT_MSG_BYTES, POLLIN, POLLOUT, Address, KCPInfo
 from ._errors import error_of, timed_out
 from ._life import Life, keep_detached, life_of
@@ -123,6 +123,11 @@ class socket(_Base):
         life.join(self)
 
     # --- what is new
+
+    @property
+    def _plain_class(self) -> Any:
+        # What TLS is put on top of (_tls.py).
+        return socket
 
     @property
     def profile(self) -> Optional[Profile]:
@@ -372,10 +377,13 @@ class socket(_Base):
             _options.apply_all(accepted, life)
         return accepted, names.peer
 
+    def _accepted_class(self) -> Any:
+        return kcpsock.socket  # the module's own of the moment: programs replace it
+
     def _with_descriptor(self, fd: int) -> socket:
-        # A socket like this one on `fd`, of the module's own class: programs replace kcpsock.socket.
+        # A socket like this one on `fd`.
         try:
-            made: socket = kcpsock.socket(self.family, self.type, self.proto, fileno=fd)
+            made: socket = self._accepted_class()(self.family, self.type, self.proto, fileno=fd)
             return made
         except BaseException:
             os.close(fd)
@@ -452,6 +460,8 @@ class socket(_Base):
     def getsockopt(self, *args: Any) -> Any:
         if self._life is None or self.fileno() < 0 or len(args) not in (2, 3):
             return super().getsockopt(*args)
+        if args[1] == _stdlib.SO_TYPE and args[0] == _stdlib.SOL_SOCKET:
+            _tls.prepare()  # ssl is about to wrap this socket
         return _options.get_option(self, self._life, *args)
 
     # For _options: the descriptor's own.

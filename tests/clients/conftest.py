@@ -25,8 +25,6 @@ del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 COMMANDS = {"tcp": [], "import": ["-c", IMPORT], "monkey": ["-m", "kcpsock.monkey"]}
-if importlib.util.find_spec("kcpsock.monkey") is None:
-    del COMMANDS["monkey"]
 
 
 class Way:
@@ -100,7 +98,8 @@ def require_package(require_peer):
     """require_package(import name, package)"""
 
     def require(name, package):
-        require_peer(f"the PyPI package {package}", importlib.util.find_spec(name) is not None, f"pip install {package}")
+        found = importlib.util.find_spec(name) is not None
+        require_peer(f"the PyPI package {package}", found, "pip install kcpsock[clients]")
 
     return require
 

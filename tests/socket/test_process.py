@@ -5,32 +5,14 @@ import errno
 import os
 import signal
 import socket
-import subprocess
-import sys
-import textwrap
 import warnings
 
 import pytest
 
 import kcpsock
+from tests.support.processes import finish, python
 
 from .conftest import LONG_S, read_all, read_exactly
-
-
-def python(code, *args, **environment):
-    """A new interpreter that runs `code`."""
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, args)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def finish(process):
-    out, err = process.communicate(timeout=LONG_S)
-    assert (process.returncode, err) == (0, b""), err.decode()
-    return out.decode()
 
 
 def fork(child):

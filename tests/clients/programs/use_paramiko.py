@@ -7,9 +7,12 @@ import warnings
 warnings.filterwarnings("ignore", module="paramiko|cryptography")
 import paramiko  # noqa: E402
 
+ADDRESS = sys.argv[1], int(sys.argv[2])
+OPTIONS = {"timeout": 30, "look_for_keys": False, "allow_agent": False}
+
 with paramiko.SSHClient() as client:
     client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
-    client.connect(sys.argv[1], int(sys.argv[2]), "ada", "secret", timeout=30, look_for_keys=False, allow_agent=False)
+    client.connect(*ADDRESS, "ada", "secret", **OPTIONS)
     stdin, stdout, stderr = client.exec_command("wc -c", timeout=30)
     stdin.write(b"x" * 1_000_000)
     stdin.channel.shutdown_write()
@@ -19,6 +22,6 @@ with paramiko.SSHClient() as client:
 with paramiko.SSHClient() as client:
     client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
     try:
-        client.connect(sys.argv[1], int(sys.argv[2]), "ada", "guess", timeout=30, look_for_keys=False, allow_agent=False)
+        client.connect(*ADDRESS, "ada", "guess", **OPTIONS)
     except paramiko.AuthenticationException as error:
         print(error)
