@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Old programs, in programs/, that know nothing of kcpsock: run over TCP as they are, and over KCP without a change."""
 
+import gc
 import importlib.util
 import socket
 import subprocess
@@ -16,6 +17,9 @@ from tests.support.forwarder import Forwarder
 
 PROGRAMS = Path(__file__).parent / "programs"
 LONG_S = 60.0  # nothing takes so long unless it hangs
+
+# For servers in this process: what a client's process leaves open is gone soon.
+QUICK = kcpsock.Profile(keepalive=0.5, keepalive_timeout=2)
 
 # What the users of a library do: python -c IMPORT program.py ARGS
 IMPORT = """
@@ -36,7 +40,7 @@ class Way:
         self._command = [sys.executable, "-W", "always::ResourceWarning", *COMMANDS[name]]
 
     def listener(self):
-        return self.module.create_server(("127.0.0.1", 0))
+        return self.module.create_server(("127.0.0.1", 0), **({"profile": QUICK} if self.is_kcp else {}))
 
     def command(self, program, *args):
         return [*self._command, str(PROGRAMS / program), *map(str, args)]
@@ -63,6 +67,7 @@ def no_leaks_left():
     kcpsock.create_server(("127.0.0.1", 0)).close()  # starts the engine
     with leaks.check():
         yield
+        gc.collect()  # websockets leaves its selector to it
 
 
 @pytest.fixture
@@ -73,7 +78,7 @@ def address_of(way):
     def address(target):
         if not way.is_kcp:
             return target
-        forwarders.append(Forwarder(target))
+        forwarders.append(Forwarder(target, QUICK))
         return forwarders[-1].address
 
     yield address
