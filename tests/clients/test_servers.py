@@ -119,7 +119,7 @@ def test_ftplib(way, require_package, tmp_path):
     require_package("pyftpdlib", "pyftpdlib")
     with way.start("serve_pyftpdlib.py", tmp_path) as server:
         port = int(server.stdout.readline())
-        assert way.run("use_ftplib.py", "127.0.0.1", port) == ["True ['up.bin'] 2048000", "[]", "550", "221"]
+        assert way.run("use_ftplib.py", "127.0.0.1", port) == ["True 2048000 ['up.bin']", "[]", "550", "221"]
         server.communicate(timeout=LONG_S)
     assert server.returncode == 0
 

@@ -12,8 +12,7 @@ with ftplib.FTP(timeout=30) as ftp:
     ftp.storbinary("STOR up.bin", io.BytesIO(data))
     got = io.BytesIO()
     ftp.retrbinary("RETR up.bin", got.write)
-    ftp.voidcmd("TYPE I")
-    print(got.getvalue() == data, ftp.nlst(), ftp.size("up.bin"))
+    print(got.getvalue() == data, ftp.size("up.bin"), ftp.nlst())
     ftp.delete("up.bin")
     print(ftp.nlst())
     try:
