@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Draws what compare.py and idle.py wrote: ``python bench/plot.py [compare.json] [idle.json] [--format svg]``.
+"""Draws what compare.py, idle.py and micro.py wrote: ``python bench/plot.py [JSON ...] [--format svg]``.
 
-One panel per figure: a bar is the median, a dot one sample. Needs matplotlib (pip install matplotlib, the bench extra).
+One panel per figure: a bar is the median, a dot one sample, an upright line what it is to reach. Needs matplotlib
+(pip install matplotlib, the bench extra).
 """
 
 import argparse
@@ -25,7 +26,7 @@ def main():
     options = parser.parse_args()
     sources = options.json or sorted(DEFAULT.glob("*.json"))
     if not sources:
-        raise SystemExit(f"plot: no *.json in {DEFAULT}: run bench/compare.py or bench/idle.py first")
+        raise SystemExit(f"plot: no *.json in {DEFAULT}: run bench/compare.py, bench/idle.py or bench/micro.py first")
     try:
         for source in sources:
             print(f"wrote {draw(source, options.format)}")
@@ -33,10 +34,10 @@ def main():
         raise SystemExit(f"plot: {missing}") from None
 
 
-def draw_if_possible(source):
+def draw_if_possible(source, say=print):
     """For the end of a benchmark, whose figures are safe in `source` already."""
     try:
-        print(f"wrote {draw(source)}")
+        say(f"wrote {draw(source)}")
     except NoMatplotlib as missing:
         print(f"no plot: {missing}; then: python bench/plot.py {source}", file=sys.stderr)
 
@@ -51,9 +52,11 @@ def draw(source, suffix="png"):
     from matplotlib import pyplot
 
     report = json.loads(source.read_text(encoding="utf-8"))
-    panels = list(compare_panels(report) if "scenarios" in report else idle_panels(report))
+    panels_of = next(PANELS[key] for key in PANELS if key in report)
+    panels = list(panels_of(report))
     rows = -(-len(panels) // COLUMNS)
-    figure, axes = pyplot.subplots(rows, COLUMNS, figsize=(4.2 * COLUMNS, 3.2 * rows), squeeze=False)
+    height = max([3.2, *(0.28 * len(panel[1]) for panel in panels)])
+    figure, axes = pyplot.subplots(rows, COLUMNS, figsize=(4.2 * COLUMNS, height * rows), squeeze=False)
     for axis, panel in zip(axes.flat, panels):
         draw_panel(axis, *panel)
     for axis in axes.flat[len(panels) :]:
@@ -71,10 +74,13 @@ def draw(source, suffix="png"):
     return target
 
 
-def draw_panel(axis, title, bars):
-    """bars: (name, median, samples)"""
+def draw_panel(axis, title, bars, goals=()):
+    """bars: (name, median, samples); goals: one per bar, 0 for none"""
+    for place, goal in enumerate(goals):
+        if goal:
+            axis.plot([goal, goal], [place - 0.45, place + 0.45], color="black", linewidth=1.5)
     for place, (name, median, samples) in enumerate(bars):
-        family = next((known for known in sorted(COLOURS, key=len, reverse=True) if name.startswith(known)), "TCP")
+        family = next((known for known in sorted(COLOURS, key=len, reverse=True) if name.startswith(known)), "kcpsock")
         axis.barh(place, median, color=COLOURS[family], alpha=0.75)
         axis.plot(samples, [place] * len(samples), "k.", markersize=4)
         axis.annotate(f" {median:,.4g}", (max([median, *samples]), place), va="center", fontsize=8)
@@ -106,6 +112,16 @@ def idle_panels(report):
     rows = [row for row in report["rows"] if "kib_per_session" in row]
     yield "idle session: KiB, user and kernel (lower is better)", [(r["name"], r["kib_per_session"], []) for r in rows]
     yield "idle server: CPU, % of a core (lower is better)", [(r["name"], r["server_cpu_percent"], []) for r in rows]
+
+
+def micro_panels(report):
+    for panel in dict.fromkeys(row["panel"] for row in report["micro"]):
+        rows = [row for row in report["micro"] if row["panel"] == panel and row["ratio"] is not None]
+        bars = [(row["name"], row["ratio"], row["ratios"]) for row in rows]
+        yield f"{panel}: MB/s, times kcp-go's (higher is better)", bars, [row["floor"] for row in rows]
+
+
+PANELS = {"scenarios": compare_panels, "rows": idle_panels, "micro": micro_panels}  # by a report's key
 
 
 if __name__ == "__main__":

@@ -409,6 +409,8 @@ static int run_set_option(ks_engine *e, ks_note *n)
         st->oob_id = (uint64_t)f->value;
         return 0;
     }
+    if (f->option == KS_OPT_RCVBUF && st->messages)
+        return 0; /* a message that does not fit would not wait but be refused: see ks_front_pair */
     if (f->option == KS_OPT_RCVBUF)
         return setsockopt(st->src.fd, SOL_SOCKET, SO_SNDBUF, &value, sizeof value) < 0 ? -errno : 0;
     ks_session_mark(st->session);

@@ -249,6 +249,22 @@ static void forget_ended(ks_core *core)
             at = &(*at)->dirty_next;
 }
 
+void ks_core_turn(ks_core *core)
+{
+    for (ks_timer *t; (t = ks_timers_pop(&core->timers, core->now_ms)) != NULL;)
+        ks_session_mark(KS_OWNER(t, ks_session, timer));
+    ks_session *dirty = core->dirty;
+    core->dirty = NULL;
+    for (ks_session *next; dirty != NULL; dirty = next) {
+        next = dirty->dirty_next;
+        dirty->dirty = false;
+        ks_session_turn(dirty);
+    }
+    ks_batch_send(&core->batch);
+    forget_ended(core);
+    dig(core);
+}
+
 static void turn(ks_engine *e)
 {
     ks_core *core = &e->core;
@@ -265,18 +281,7 @@ static void turn(ks_engine *e)
         on_event(changed[i]);
     ks_ports_receive_more(&e->ports);
     read_notes(e);
-    for (ks_timer *t; (t = ks_timers_pop(&core->timers, core->now_ms)) != NULL;)
-        ks_session_mark(KS_OWNER(t, ks_session, timer));
-    ks_session *dirty = core->dirty;
-    core->dirty = NULL;
-    for (ks_session *next; dirty != NULL; dirty = next) {
-        next = dirty->dirty_next;
-        dirty->dirty = false;
-        ks_session_turn(dirty);
-    }
-    ks_batch_send(&core->batch);
-    forget_ended(core);
-    dig(core);
+    ks_core_turn(core);
 }
 
 void ks_engine_loop(ks_engine *e)

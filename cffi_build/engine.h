@@ -37,6 +37,9 @@ int ks_engine_ask(ks_engine *engine, ks_note *note);
 
 ks_core *ks_engine_core(ks_engine *engine);
 ks_ports *ks_engine_ports(ks_engine *engine);
+/* The second half of a turn, when events and packets have been taken in: what is due at core->now_ms, the sessions that
+ * were marked, the batch, and the end of what ended. ks_engine_loop does it; tests in virtual time do it themselves. */
+void ks_core_turn(ks_core *core);
 /* Monotonic. */
 uint64_t ks_clock_ms(void);
 

@@ -22,45 +22,14 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "mem.h"
+#include "seg.h"
 
-#define KS_KCP_HEAD 24u       /* bytes of a segment's header on the wire */
 #define KS_KCP_MTU_MIN 50u
-#define KS_KCP_MTU_MAX 1500u
-#define KS_SEG_BYTES_MAX (KS_KCP_MTU_MAX - KS_KCP_HEAD)
 #define KS_KCP_WND_MAX 32768u /* half of what the 16-bit window field can say, so that a ring never laps itself */
 #define KS_KCP_LEVELS 8u      /* back-off stops growing at the last one */
 #define KS_KCP_RESEND_MAX 16u
 #define KS_KCP_FRAGMENTS_MAX 255u /* of one message */
 #define KS_KCP_DEAD_XMIT 20u  /* transmissions of one segment */
-
-/* One segment, sent or received: bookkeeping, then its wire image (header and payload in one slab). */
-typedef struct ks_seg {
-    struct ks_seg *prev, *next; /* in its level's list while in flight */
-    uint32_t txno;              /* number of its latest transmission */
-    uint32_t sn, ts;
-    uint16_t len, cap;          /* payload bytes: held, room for */
-    uint16_t refs;              /* ks_seg_ref; freed at 0 */
-    uint8_t frg, level, xmit;
-    uint8_t wire[];
-} ks_seg;
-
-static inline uint8_t *ks_seg_data(ks_seg *seg)
-{
-    return seg->wire + KS_KCP_HEAD;
-}
-
-/* Segments come in two sizes, so that a short message does not occupy a whole packet's slab. */
-typedef struct {
-    ks_pool small, large;
-} ks_seg_pools;
-
-void ks_seg_pools_init(ks_seg_pools *pools);
-void ks_seg_pools_free(ks_seg_pools *pools);
-/* Room for `bytes` of payload, KS_SEG_BYTES_MAX at most. NULL: no memory. */
-ks_seg *ks_seg_new(ks_seg_pools *pools, uint32_t bytes);
-void ks_seg_ref(ks_seg *seg);
-void ks_seg_unref(ks_seg *seg);
 
 typedef struct {
     uint32_t conv;
@@ -78,12 +47,6 @@ typedef struct {
 typedef struct {
     uint64_t out_segs, in_segs, retrans_segs, fast_retrans_segs, early_retrans_segs, lost_segs, repeat_segs;
 } ks_kcp_counts;
-
-typedef struct {
-    ks_seg **slot;              /* slot[sn & mask] */
-    uint32_t mask;              /* capacity - 1; slot is NULL while capacity is 0 */
-    uint32_t capacity;
-} ks_ring;
 
 typedef struct {
     ks_seg *head, *tail;
@@ -187,16 +150,5 @@ void ks_kcp_set_windows(ks_kcp *kcp, uint32_t snd_wnd, uint32_t rcv_wnd);
 void ks_kcp_forget_unacked(ks_kcp *kcp);
 /* Frees what an idle conversation does not need. */
 void ks_kcp_trim(ks_kcp *kcp);
-
-/* True when a comes after b, across the wrap of 32 bits. */
-static inline bool ks_after(uint32_t a, uint32_t b)
-{
-    return (int32_t)(a - b) > 0;
-}
-
-uint32_t ks_load32(const uint8_t *p);
-void ks_store32(uint8_t *p, uint32_t v);
-uint16_t ks_load16(const uint8_t *p);
-void ks_store16(uint8_t *p, uint16_t v);
 
 #endif

@@ -355,6 +355,8 @@ static void input_oob(ks_port *p, const ks_addr *from, const ks_addr *local, con
 
 void ks_port_input_untrusted(ks_port *p, const ks_addr *from, const ks_addr *local, uint8_t *packet, size_t size)
 {
+    if (p->closing)
+        return; /* its crypt is gone: what comes now would be read as plaintext */
     if (p->owner.link.crypt != NULL &&
         ks_crypt_open_untrusted(p->owner.link.crypt, packet, size, &packet, &size) != KS_OK) {
         p->core->count.in_csum_errors++;
@@ -583,11 +585,26 @@ int ks_port_adopt(ks_ports *ports, const ks_addr *name, bool reuse)
     return -ENOENT;
 }
 
+/* Whether the sessions that are left can live with a new listener's settings: their packets must still fit, and sessions
+ * that compress have an engine of their own. */
+static bool suits(const ks_port *p, const ks_settings *with)
+{
+    ks_link link = {.crypt = with->crypt};
+    return ks_link_overhead(&link, false) <= ks_link_overhead(&p->owner.link, false) &&
+           with->profile->compress == p->owner.profile.compress;
+}
+
 int ks_port_relisten(ks_ports *ports, int udp_fd, const ks_settings *with, int engine_fd, uint64_t inode, int backlog)
 {
     uint64_t socket_inode = ks_front_inode(udp_fd);
     for (ks_port *p = ports->all; p != NULL; p = p->next)
         if (is_vacant(p) && ks_front_inode(p->src.fd) == socket_inode) {
+            if (!suits(p, with)) {
+                ks_crypt_del(with->crypt);
+                ks_front_close(udp_fd);
+                ks_front_close(engine_fd);
+                return -EADDRINUSE;
+            }
             /* For new sessions; the others have taken over what they need, but the key is one for all. */
             ks_batch_send(&p->core->batch);
             int error = take_settings(&p->owner, with);

@@ -58,7 +58,8 @@ int ks_port_listen(ks_core *core, ks_ports *ports, int udp_fd, const ks_settings
 /* A duplicate of the UDP socket bound to `name` that no listener holds any more, though sessions do; -EADDRINUSE when a
  * listener holds it or `reuse` (SO_REUSEADDR) is not given; -ENOENT: no port of ours. */
 int ks_port_adopt(ks_ports *ports, const ks_addr *name, bool reuse);
-/* As ks_port_listen, on the port whose socket udp_fd duplicates. -ENOENT, and nothing taken over: there is none. */
+/* As ks_port_listen, on the port whose socket udp_fd duplicates. -ENOENT, and nothing taken over: there is none.
+ * -EADDRINUSE: the sessions that still hold it can't live with these settings. */
 int ks_port_relisten(ks_ports *ports, int udp_fd, const ks_settings *with, int engine_fd, uint64_t inode, int backlog);
 /* Likewise; app_fd, fill_bytes and app_sndbuf as in ks_session_open_stream. */
 int ks_port_connect(ks_core *core, ks_ports *ports, int udp_fd, const ks_settings *with, int engine_fd, uint64_t inode,

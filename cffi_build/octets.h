@@ -112,6 +112,7 @@ static inline void ks_xor(uint8_t *dst, const uint8_t *src, size_t n)
 /* A store that the compiler can't leave out. */
 static inline void ks_wipe(void *p, size_t n)
 {
+    __asm__("" : "+r"(n)); /* for a size that it knows gcc writes "rep stos", at 1 KiB about 20 ns slower than the library */
     memset(p, 0, n);
     __asm__ __volatile__("" : : "r"(p) : "memory");
 }

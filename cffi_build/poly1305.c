@@ -3,6 +3,10 @@
 #include "poly1305.h"
 
 #include "octets.h"
+#include "simd.h"
+#if KS_X86
+#include <immintrin.h>
+#endif
 
 #ifdef __SIZEOF_INT128__
 
@@ -11,43 +15,189 @@ __extension__ typedef unsigned __int128 wide;
 #define M42 0x3FFFFFFFFFFull
 
 typedef struct {
-    uint64_t r[3], h[3];
+    uint64_t r[4][3]; /* r, r^2, r^3, r^4 */
+    uint64_t h[3];
 } poly;
+
+typedef struct {
+    wide d[3];
+} product;
+
+static inline void multiply_add(product *p, const uint64_t a[3], const uint64_t r[3])
+{
+    const uint64_t s1 = r[1] * 20, s2 = r[2] * 20; /* 2^132 = 20 */
+    p->d[0] += (wide)a[0] * r[0] + (wide)a[1] * s2 + (wide)a[2] * s1;
+    p->d[1] += (wide)a[0] * r[1] + (wide)a[1] * r[0] + (wide)a[2] * s2;
+    p->d[2] += (wide)a[0] * r[2] + (wide)a[1] * r[1] + (wide)a[2] * r[0];
+}
+
+/* Four products fit: each is below 2^97. h[1] may come out a little above 44 bits. */
+static inline void reduce(uint64_t h[3], product *p)
+{
+    h[0] = (uint64_t)p->d[0] & M44;
+    p->d[1] += (uint64_t)(p->d[0] >> 44);
+    h[1] = (uint64_t)p->d[1] & M44;
+    p->d[2] += (uint64_t)(p->d[1] >> 44);
+    h[2] = (uint64_t)p->d[2] & M42;
+    h[0] += (uint64_t)(p->d[2] >> 42) * 5;
+    h[1] += h[0] >> 44;
+    h[0] &= M44;
+}
+
+static inline void load(uint64_t a[3], const uint8_t *data, uint64_t top)
+{
+    uint64_t low = ks_get_le64(data), high = ks_get_le64(data + 8);
+    a[0] = low & M44;
+    a[1] = (low >> 44 | high << 20) & M44;
+    a[2] = high >> 24 | top << 40;
+}
+
+static inline void add(uint64_t a[3], const uint64_t b[3])
+{
+    for (int i = 0; i < 3; i++)
+        a[i] += b[i];
+}
 
 static void start(poly *p, const uint8_t key[32])
 {
     uint64_t a = ks_get_le64(key) & 0x0FFFFFFC0FFFFFFFull, b = ks_get_le64(key + 8) & 0x0FFFFFFC0FFFFFFCull;
-    *p = (poly){.r = {a & M44, (a >> 44 | b << 20) & M44, b >> 24}};
+    *p = (poly){.r = {{a & M44, (a >> 44 | b << 20) & M44, b >> 24}}};
+    for (int i = 1; i < 4; i++) {
+        product power = {{0}};
+        multiply_add(&power, p->r[i - 1], p->r[0]);
+        reduce(p->r[i], &power);
+    }
 }
 
-/* Whole blocks; top is the bit above each: 1, or 0 for a last block that brings its own. */
+#if KS_X86
+
+#define IFMA __attribute__((target("avx512f,avx512ifma")))
+#define INLINED static inline __attribute__((always_inline))
+#define IFMA_BYTES 128u
+
+/* Limbs as above, of eight numbers. */
+typedef struct {
+    __m512i limb[3];
+} eight;
+
+/* a * r. A product's upper part stands 52 bits up: 8 bits into the next limb, 10 bits into 2^130 = 5 from the last. */
+IFMA INLINED eight multiply8(eight a, eight r)
+{
+    const __m512i zero = _mm512_setzero_si512(), m44 = _mm512_set1_epi64(M44), m42 = _mm512_set1_epi64(M42);
+    const __m512i s1 = _mm512_add_epi64(_mm512_slli_epi64(r.limb[1], 4), _mm512_slli_epi64(r.limb[1], 2));
+    const __m512i s2 = _mm512_add_epi64(_mm512_slli_epi64(r.limb[2], 4), _mm512_slli_epi64(r.limb[2], 2));
+    const __m512i by[3][3] = {{r.limb[0], s2, s1}, {r.limb[1], r.limb[0], s2}, {r.limb[2], r.limb[1], r.limb[0]}};
+    __m512i low[3], high[3];
+    for (int i = 0; i < 3; i++) {
+        low[i] = _mm512_madd52lo_epu64(zero, by[i][0], a.limb[0]);
+        high[i] = _mm512_madd52hi_epu64(zero, by[i][0], a.limb[0]);
+        low[i] = _mm512_madd52lo_epu64(low[i], by[i][1], a.limb[1]);
+        high[i] = _mm512_madd52hi_epu64(high[i], by[i][1], a.limb[1]);
+        low[i] = _mm512_madd52lo_epu64(low[i], by[i][2], a.limb[2]);
+        high[i] = _mm512_madd52hi_epu64(high[i], by[i][2], a.limb[2]);
+    }
+    low[1] = _mm512_add_epi64(low[1], _mm512_slli_epi64(high[0], 8));
+    low[2] = _mm512_add_epi64(low[2], _mm512_slli_epi64(high[1], 8));
+    low[1] = _mm512_add_epi64(low[1], _mm512_srli_epi64(low[0], 44));
+    low[2] = _mm512_add_epi64(low[2], _mm512_srli_epi64(low[1], 44));
+    __m512i over = _mm512_add_epi64(_mm512_slli_epi64(high[2], 10), _mm512_srli_epi64(low[2], 42));
+    over = _mm512_add_epi64(over, _mm512_slli_epi64(over, 2));
+    eight h;
+    h.limb[0] = _mm512_add_epi64(_mm512_and_si512(low[0], m44), over);
+    h.limb[1] = _mm512_add_epi64(_mm512_and_si512(low[1], m44), _mm512_srli_epi64(h.limb[0], 44));
+    h.limb[2] = _mm512_and_si512(low[2], m42);
+    h.limb[0] = _mm512_and_si512(h.limb[0], m44);
+    return h;
+}
+
+/* The lanes are blocks 0 4 1 5 2 6 3 7. */
+IFMA INLINED eight load8(const uint8_t *data, uint64_t top)
+{
+    const __m512i m44 = _mm512_set1_epi64(M44);
+    __m512i a = _mm512_loadu_si512(data), b = _mm512_loadu_si512(data + 64);
+    __m512i low = _mm512_unpacklo_epi64(a, b), high = _mm512_unpackhi_epi64(a, b);
+    eight e;
+    e.limb[0] = _mm512_and_si512(low, m44);
+    e.limb[1] = _mm512_and_si512(_mm512_or_si512(_mm512_srli_epi64(low, 44), _mm512_slli_epi64(high, 20)), m44);
+    e.limb[2] = _mm512_or_si512(_mm512_srli_epi64(high, 24), _mm512_set1_epi64((long long)(top << 40)));
+    return e;
+}
+
+/* size: a multiple of IFMA_BYTES, not 0. Each lane has every eighth block and takes r^8 between two of them; in the end
+ * lane j takes r^(8-j), and they are added up. */
+IFMA static void absorb_ifma(poly *p, const uint8_t *data, size_t size, uint64_t top)
+{
+    uint64_t powers[8][3], sum[3];
+    for (int i = 0; i < 4; i++) {
+        product power = {{0}};
+        multiply_add(&power, p->r[i], p->r[3]);
+        memcpy(powers[i], p->r[i], sizeof powers[i]);
+        reduce(powers[4 + i], &power);
+    }
+    eight h, r8, last;
+    for (int i = 0; i < 3; i++) {
+        r8.limb[i] = _mm512_set1_epi64((long long)powers[7][i]);
+        last.limb[i] = _mm512_setr_epi64((long long)powers[7][i], (long long)powers[3][i], (long long)powers[6][i],
+                                         (long long)powers[2][i], (long long)powers[5][i], (long long)powers[1][i],
+                                         (long long)powers[4][i], (long long)powers[0][i]);
+        h.limb[i] = _mm512_zextsi128_si512(_mm_cvtsi64_si128((long long)p->h[i]));
+    }
+    for (;; data += IFMA_BYTES) {
+        eight next = load8(data, top);
+        for (int i = 0; i < 3; i++)
+            h.limb[i] = _mm512_add_epi64(h.limb[i], next.limb[i]);
+        size -= IFMA_BYTES;
+        if (size == 0)
+            break;
+        h = multiply8(h, r8);
+    }
+    h = multiply8(h, last);
+    for (int i = 0; i < 3; i++)
+        sum[i] = (uint64_t)_mm512_reduce_add_epi64(h.limb[i]);
+    product all = {{sum[0], sum[1], sum[2]}};
+    reduce(p->h, &all);
+    _mm256_zeroupper(); /* see crc32.c */
+}
+
+#endif
+
+/* Whole blocks; top is the bit above each: 1, or 0 for a last block that brings its own. Four at a time, as
+ * (h + a) r^4 + b r^3 + c r^2 + d r: what one has to wait for is then one product in four. */
 static void absorb(poly *p, const uint8_t *data, size_t size, uint64_t top)
 {
-    const uint64_t r0 = p->r[0], r1 = p->r[1], r2 = p->r[2], s1 = r1 * 20, s2 = r2 * 20; /* 2^132 = 20 */
-    uint64_t h0 = p->h[0], h1 = p->h[1], h2 = p->h[2];
-    for (; size >= 16; data += 16, size -= 16) {
-        uint64_t a = ks_get_le64(data), b = ks_get_le64(data + 8), carry;
-        h0 += a & M44;
-        h1 += (a >> 44 | b << 20) & M44;
-        h2 += b >> 24 | top << 40;
-        wide d0 = (wide)h0 * r0 + (wide)h1 * s2 + (wide)h2 * s1;
-        wide d1 = (wide)h0 * r1 + (wide)h1 * r0 + (wide)h2 * s2;
-        wide d2 = (wide)h0 * r2 + (wide)h1 * r1 + (wide)h2 * r0;
-        carry = (uint64_t)(d0 >> 44);
-        h0 = (uint64_t)d0 & M44;
-        d1 += carry;
-        carry = (uint64_t)(d1 >> 44);
-        h1 = (uint64_t)d1 & M44;
-        d2 += carry;
-        carry = (uint64_t)(d2 >> 42);
-        h2 = (uint64_t)d2 & M42;
-        h0 += carry * 5;
-        h1 += h0 >> 44;
-        h0 &= M44;
+#if KS_X86
+    if (size >= 2 * IFMA_BYTES && ks_simd() == KS_SIMD_AVX512) {
+        size_t fast = size / IFMA_BYTES * IFMA_BYTES;
+        absorb_ifma(p, data, fast, top);
+        data += fast;
+        size -= fast;
     }
-    p->h[0] = h0;
-    p->h[1] = h1;
-    p->h[2] = h2;
+#endif
+    uint64_t h[3] = {p->h[0], p->h[1], p->h[2]};
+    for (; size >= 64; data += 64, size -= 64) {
+        uint64_t a[3], b[3], c[3], d[3];
+        load(a, data, top);
+        load(b, data + 16, top);
+        load(c, data + 32, top);
+        load(d, data + 48, top);
+        product sum = {{0}};
+        multiply_add(&sum, b, p->r[2]);
+        multiply_add(&sum, c, p->r[1]);
+        multiply_add(&sum, d, p->r[0]);
+        add(a, h);
+        multiply_add(&sum, a, p->r[3]);
+        reduce(h, &sum);
+    }
+    for (; size >= 16; data += 16, size -= 16) {
+        uint64_t a[3];
+        product next = {{0}};
+        load(a, data, top);
+        add(a, h);
+        multiply_add(&next, a, p->r[0]);
+        reduce(h, &next);
+    }
+    for (int i = 0; i < 3; i++)
+        p->h[i] = h[i];
 }
 
 static void finish(poly *p, const uint8_t key[32], uint8_t tag[16])

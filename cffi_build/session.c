@@ -169,15 +169,37 @@ bool ks_session_is_idle(ks_session *s)
 
 /* ---- packets ---- */
 
+/* A refusal has the sn that was read last, so that a Go peer takes it for a repeat: as the next in order each one would
+ * be news to its smux, and keep a session alive whose other end is gone. For us it is the next. */
+static bool is_refusal(const ks_session *s, const uint8_t *packet, size_t size)
+{
+    uint8_t farewell[KS_SMUX_HEAD];
+    if (!s->smux || size != KS_KCP_HEAD + KS_SMUX_HEAD || packet[4] != 81 || ks_load16(packet + 6) != 0 ||
+        ks_load32(packet + 12) != s->kcp.rcv_nxt - 1 || ks_load32(packet + 16) != 0 ||
+        ks_load32(packet + 20) != KS_SMUX_HEAD)
+        return false;
+    ks_smux_head(farewell, (uint8_t)s->owner->profile.smux_version, KS_SMUX_FIN, 0, 0);
+    return memcmp(packet + KS_KCP_HEAD, farewell, sizeof farewell) == 0;
+}
+
 static void input_kcp_untrusted(ks_session *s, const uint8_t *packet, size_t size, bool from_fec)
 {
+    uint8_t refusal[KS_KCP_HEAD + KS_SMUX_HEAD];
     if (s->state == KS_SESSION_ENDED)
         return;
+    if (is_refusal(s, packet, size)) {
+        memcpy(refusal, packet, sizeof refusal);
+        ks_store32(refusal + 12, s->kcp.rcv_nxt);
+        packet = refusal;
+    }
+    /* Words from before count for nothing: a kcp-go listener that has closed a session begins a new one with our next
+     * packet, and its acknowledgments would go on until its window is full. */
+    bool late = size >= KS_KCP_HEAD && ks_after(s->kcp.snd_una, ks_load32(packet + 16));
     int result = ks_kcp_input_untrusted(&s->kcp, packet, size, (uint32_t)s->core->now_ms, from_fec);
     if (result < 0) {
         s->core->count.in_errs++;
         s->core->count.kcp_in_errors++;
-    } else {
+    } else if (!late) {
         s->heard_ms = s->core->now_ms;
         s->refusals = 0;
     }
@@ -225,6 +247,22 @@ static ks_route route_of(ks_session *s, ks_fec_encoder *fec)
                       .dup = s->dup};
 }
 
+static int64_t bucket_size(const ks_session *s)
+{
+    uint64_t moment = s->rate_limit / 1000 * RATE_BURST_MS, least = 4ull * (uint64_t)s->owner->profile.mtu_bytes;
+    return (int64_t)(moment > least ? moment : least);
+}
+
+/* Acknowledgments and out-of-band packets go without tokens, and so may overdraw; but data must not wait for long after. */
+static void spend(ks_session *s, size_t bytes)
+{
+    int64_t packet = (int64_t)(1 + s->dup) * (1 + ks_fec_parity_count(s->owner->fec)) * s->owner->profile.mtu_bytes;
+    int64_t least = -bucket_size(s) - 2 * packet; /* what data overdraws is paid back: two packets, since KCP packs ahead */
+    s->tokens -= (int64_t)bytes;
+    if (s->tokens < least)
+        s->tokens = least;
+}
+
 int ks_session_send_oob(ks_session *s, const uint8_t *data, size_t size)
 {
     uint8_t head[KS_FEC_HEAD + 4];
@@ -239,7 +277,7 @@ int ks_session_send_oob(ks_session *s, const uint8_t *data, size_t size)
     ks_store32(head + KS_FEC_HEAD, s->kcp.cfg.conv);
     struct iovec iov[] = {{head, sizeof head}, {(void *)(uintptr_t)data, size}};
     ks_route route = route_of(s, NULL);
-    s->tokens -= (int64_t)ks_batch_put(&s->core->batch, &route, iov, 2, sizeof head + size, s->core->now_ms);
+    spend(s, ks_batch_put(&s->core->batch, &route, iov, 2, sizeof head + size, s->core->now_ms));
     s->oob_sent++;
     return 0;
 }
@@ -248,13 +286,16 @@ static void output(void *ctx, const struct iovec *iov, int pieces, size_t size)
 {
     ks_session *s = ctx;
     ks_route route = route_of(s, s->encoder);
-    s->tokens -= (int64_t)ks_batch_put(&s->core->batch, &route, iov, pieces, size, s->core->now_ms);
+    spend(s, ks_batch_put(&s->core->batch, &route, iov, pieces, size, s->core->now_ms));
+    if (s->rate_limit != 0)
+        s->kcp.budget = s->tokens; /* copies, parity and headers count too, in this flush already */
 }
 
 /* One FIN on stream 0 whose acknowledgment nobody waits for: the session ends now. */
 void ks_session_farewell(ks_session *s)
 {
     ks_session_put_frame(s, KS_SMUX_FIN, 0);
+    ks_kcp_set_budget(&s->kcp, INT64_MAX);
     if (s->state != KS_SESSION_ENDED)
         ks_kcp_flush(&s->kcp, (uint32_t)s->core->now_ms, output, s);
 }
@@ -272,7 +313,7 @@ size_t ks_session_refusal_untrusted(const uint8_t *packet, size_t size, uint8_t 
     out[5] = 0;
     ks_store16(out + 6, 0);              /* no window: nothing more is wanted */
     memcpy(out + 8, packet + 8, 4);      /* ts */
-    memcpy(out + 12, packet + 16, 4);    /* sn: what the peer expects next is its una */
+    ks_store32(out + 12, ks_load32(packet + 16) - 1); /* sn: what the peer has had last, before its una */
     ks_store32(out + 16, 0);             /* una: nothing new, so it is ignored */
     ks_store32(out + 20, KS_SMUX_HEAD);
     memcpy(out + KS_KCP_HEAD, farewell, sizeof farewell);
@@ -280,12 +321,6 @@ size_t ks_session_refusal_untrusted(const uint8_t *packet, size_t size, uint8_t 
 }
 
 /* ---- rate limit ---- */
-
-static int64_t bucket_size(const ks_session *s)
-{
-    uint64_t moment = s->rate_limit / 1000 * RATE_BURST_MS, least = 4ull * (uint64_t)s->owner->profile.mtu_bytes;
-    return (int64_t)(moment > least ? moment : least);
-}
 
 void ks_session_set_rate_limit(ks_session *s, uint64_t bytes_per_s)
 {

@@ -213,7 +213,7 @@ void ks_session_deliver(ks_session *s)
 
 /* What KCP takes now. With a rate limit it gets no more than it can send soon: what stands in its queue delays the frames
  * that come after, window updates among them. */
-static uint32_t room_of(ks_session *s)
+static uint32_t room_of(const ks_session *s)
 {
     uint32_t room = ks_kcp_room(&s->kcp);
     if (s->rate_limit == 0)
@@ -222,23 +222,24 @@ static uint32_t room_of(ks_session *s)
     uint64_t queued = (uint64_t)(s->kcp.snd_end - s->kcp.snd_nxt) * s->kcp.mss;
     ahead = ahead > least ? ahead : least;
     ahead = ahead > queued ? ahead - queued : 0;
-    if (ahead >= room)
-        return room;
-    s->held = true;
-    return (uint32_t)ahead;
+    return ahead < room ? (uint32_t)ahead : room;
+}
+
+static uint32_t bytes_within(uint32_t room, uint32_t around, uint32_t most)
+{
+    uint32_t left = room > around ? room - around : 0;
+    return left < most ? left : most;
 }
 
 /* Bytes of `avail` that the windows have room for, in one frame with `around` bytes about it. */
 static uint32_t frame_room(const ks_stream *st, uint32_t avail, uint32_t around)
 {
     ks_session *s = st->session;
-    uint32_t room = room_of(s), want = avail < KS_SMUX_FRAME_MAX ? avail : KS_SMUX_FRAME_MAX;
-    if (room <= around)
-        return 0;
-    if (want > room - around)
-        want = room - around;
-    if (s->smux && s->parser.version == 2 && want > ks_smux_flow_room(&st->flow))
-        want = ks_smux_flow_room(&st->flow);
+    uint32_t most = s->smux && s->parser.version == 2 ? ks_smux_flow_room(&st->flow) : UINT32_MAX;
+    most = most < KS_SMUX_FRAME_MAX ? most : KS_SMUX_FRAME_MAX;
+    most = most < avail ? most : avail;
+    uint32_t all = bytes_within(ks_kcp_room(&s->kcp), around, most), want = bytes_within(room_of(s), around, most);
+    s->held |= want < all; /* by the rate alone: what a window keeps back waits for the peer's word */
     return want;
 }
 
@@ -312,9 +313,12 @@ static bool collect_message(ks_stream *st)
     uint8_t *message = s->core->rx.space; /* free between two receptions, and larger than any message */
     char peek;
     ssize_t size = recv(st->src.fd, &peek, 1, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
-    if (size < 0 || ((size_t)size > room_of(s) && s->kcp.snd_nxt != s->kcp.snd_end) ||
-        ((size_t)size > ks_kcp_room(&s->kcp) && ks_kcp_unacked(&s->kcp) > 0))
+    if (size < 0 || ((size_t)size > ks_kcp_room(&s->kcp) && ks_kcp_unacked(&s->kcp) > 0))
         return false;
+    if ((size_t)size > room_of(s) && s->kcp.snd_nxt != s->kcp.snd_end) {
+        s->held = true;
+        return false;
+    }
     ssize_t n = recv(st->src.fd, message, KS_UDP_RX_BYTES, MSG_DONTWAIT);
     if (n <= 0)
         return n == 0;

@@ -28,7 +28,8 @@ int ks_simd_has(ks_simd_level level)
         return avx2;
     if (level == KS_SIMD_AVX512)
         return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("vpclmulqdq");
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512ifma") &&
+               __builtin_cpu_supports("vpclmulqdq");
 #elif defined(__aarch64__) && defined(__linux__)
     if (level == KS_SIMD_ARM)
         return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0;

@@ -15,7 +15,7 @@ typedef enum {
     KS_SIMD_PLAIN,  /* what the compiler may assume anyway */
     KS_SIMD_CLMUL,  /* SSE4.1, PCLMULQDQ */
     KS_SIMD_AVX2,
-    KS_SIMD_AVX512, /* F, BW, VL, VPCLMULQDQ */
+    KS_SIMD_AVX512, /* F, BW, VL, IFMA, VPCLMULQDQ */
     KS_SIMD_ARM,    /* ARMv8 CRC32 */
 } ks_simd_level;
 

@@ -13,6 +13,7 @@ PEERS = pathlib.Path(__file__).resolve().parent
 ROOT = PEERS.parent.parent
 BUILT = ROOT / "build" / "bench"
 GO_PROGRAM = BUILT / "kcpgo_peer"
+GO_MICRO = BUILT / "kcpgo_micro"
 GO_MODULE = "github.com/xtaci/kcp-go/v5"
 
 
@@ -25,7 +26,7 @@ class Rival:
 
     @property
     def is_go(self):
-        return self.program == (str(GO_PROGRAM),)
+        return self.program in ((str(GO_PROGRAM),), (str(GO_MICRO),))
 
 
 _PYTHON = (sys.executable, str(PEERS / "kcpsock_peer.py"))
@@ -39,29 +40,34 @@ TCP = Rival("TCP", _PYTHON, ("--module=socket",))
 
 ALL = (KCPSOCK, KCP_GO, KCP_GO_1, TCP)
 OURS = KCPSOCK.name
+# Of micro.py: ours first.
+MICRO = (
+    Rival("kcpsock", (sys.executable, str(PEERS / "kcpsock_micro.py")), environment=_OURS),
+    Rival("kcp-go", (str(GO_MICRO),)),
+)
 YARDSTICKS = (KCP_GO.name, KCP_GO_1.name)  # the better of the two in the same run is what kcpsock is held against
 
 
-def chosen(names):
-    """The rivals of a comma-separated list; all of them for None."""
+def chosen(names, known=ALL):
+    """The rivals of a comma-separated list; all that are known for None."""
     if names is None:
-        return list(ALL)
-    by_name = {rival.name: rival for rival in ALL}
+        return list(known)
+    by_name = {rival.name: rival for rival in known}
     unknown = [name for name in names.split(",") if name not in by_name]
     if unknown:
         raise SystemExit(f"--rivals: {', '.join(unknown)}: allowed are {', '.join(by_name)}, separated by commas")
     return [by_name[name] for name in names.split(",")]
 
 
-def build_go():
-    """Builds the Go peer into build/bench/; go itself skips what is up to date."""
+def build_go(program=GO_PROGRAM, package=".", without="--rivals kcpsock,TCP"):
+    """Builds a Go peer into build/bench/; go itself skips what is up to date."""
     if shutil.which("go") is None:
         raise SystemExit(
             "bench: there is no `go` on the PATH, so kcp-go cannot be measured. Install Go 1.24 or newer "
-            "(package `golang`, or the archive from the Go project's site), or leave kcp-go out: --rivals kcpsock,TCP"
+            f"(package `golang`, or the archive from the Go project's site), or leave kcp-go out: {without}"
         )
     BUILT.mkdir(parents=True, exist_ok=True)
-    command = ["go", "build", "-o", str(GO_PROGRAM), "."]
+    command = ["go", "build", "-o", str(program), package]
     built = subprocess.run(command, cwd=PEERS, capture_output=True, text=True, check=False, timeout=600)
     if built.returncode:
         raise SystemExit(f"bench: `go build` in {PEERS} failed:\n{built.stderr}")

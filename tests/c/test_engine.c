@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Engines in threads of their own, driven through api.h by several application threads at once; and the same life of a
- * connection with each allocation failing in turn. Meant for the address and the thread sanitizer. */
+ * connection with each allocation failing in turn: bare, and with FEC and a cipher. Meant for the address and the thread sanitizer. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -26,6 +26,7 @@
 #endif
 
 static int engine[ENGINES];
+static bool sealed; /* what is opened now has FEC, copies and a cipher */
 
 static ks_profile profile_of(int framing, int version)
 {
@@ -54,6 +55,19 @@ static int udp_socket(struct sockaddr_in *name)
     return fd;
 }
 
+/* A crypt belongs to one connection or listener. -> what ks_crypt_open says, 0 without one */
+static int seal(ks_profile *p)
+{
+    static const uint8_t key[32] = "thirty-two bytes, no more, less";
+    if (!sealed)
+        return 0;
+    p->fec_data = 3;
+    p->fec_parity = 2;
+    p->dup = 1;
+    p->crypt = ks_crypt_open(KS_CRYPT_GCM, KS_CIPHER_TWOFISH, key, sizeof key, 0);
+    return p->crypt < 0 ? p->crypt : 0;
+}
+
 static int stand_in(void)
 {
     return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -62,7 +76,12 @@ static int stand_in(void)
 static int open_listener(int e, const ks_profile *profile, int backlog, struct sockaddr_in *name, int *error)
 {
     int app = stand_in(), udp = udp_socket(name);
-    *error = ks_listen(e, app, udp, profile, backlog);
+    ks_profile p = *profile;
+    *error = seal(&p);
+    if (*error == 0)
+        *error = ks_listen(e, app, udp, &p, backlog);
+    else
+        close(udp);
     return app;
 }
 
@@ -72,7 +91,12 @@ static int open_client(int e, const ks_profile *profile, const struct sockaddr_i
     int app = stand_in(), udp = udp_socket(&name);
     if (connect(udp, (const struct sockaddr *)to, sizeof *to) < 0)
         abort();
-    *error = ks_connect(e, app, udp, profile);
+    ks_profile p = *profile;
+    *error = seal(&p);
+    if (*error == 0)
+        *error = ks_connect(e, app, udp, &p);
+    else
+        close(udp);
     return app;
 }
 
@@ -201,12 +225,13 @@ static void *serve(void *arg)
 static void poke(int fd, uint32_t *random)
 {
     static const int options[] = {KS_OPT_NODELAY, KS_OPT_INTERVAL, KS_OPT_RESEND, KS_OPT_NC, KS_OPT_SNDWND, KS_OPT_RCVWND,
-                                  KS_OPT_ACK_NODELAY, KS_OPT_KEEPALIVE, KS_OPT_RCVBUF, 99};
+                                  KS_OPT_ACK_NODELAY, KS_OPT_KEEPALIVE, KS_OPT_RCVBUF, KS_OPT_DUP, KS_OPT_DSCP, KS_OPT_OOB, 99};
     ks_info info;
     ks_stats stats;
     int option = options[next_random(random) % (sizeof options / sizeof *options)];
     int64_t value = option == KS_OPT_SNDWND || option == KS_OPT_RCVWND ? 128 : next_random(random) % 16 + 1;
     (void)ks_set_option(fd, option, option == KS_OPT_RCVBUF ? 65536 : option == KS_OPT_KEEPALIVE ? 10000 : value);
+    (void)ks_send_oob(fd, (const uint8_t *)"beside", 6);
     (void)ks_get_info(fd, &info);
     (void)ks_is_kcp(fd);
     (void)ks_get_stats(&stats);
@@ -304,6 +329,13 @@ static void test_everything_smux_1(void)
     run_everything(KS_FRAMING_SMUX, 1);
 }
 
+static void test_everything_sealed(void)
+{
+    sealed = true;
+    run_everything(KS_FRAMING_SMUX, 2);
+    sealed = false;
+}
+
 static void test_numbers_of_nothing(void)
 {
     ks_info info;
@@ -385,7 +417,7 @@ static void walk_allocations(int version)
         well_in_a_row = well ? well_in_a_row + 1 : 0;
         bad += !well;
     }
-    printf("smux %d: without one of %d allocations it did not go well\n", version, bad);
+    printf("smux %d%s: without one of %d allocations it did not go well\n", version, sealed ? ", sealed" : "", bad);
     CHECK(bad > 3);
     CHECK_EQ(well_in_a_row, 10);
 }
@@ -399,6 +431,9 @@ static void test_allocations_fail(void)
     uint64_t used = ks_mem_used() + (KS_POOL_SPARE * 2) * KS_CHUNK_BYTES;
     walk_allocations(2);
     walk_allocations(1);
+    sealed = true;
+    walk_allocations(2);
+    sealed = false;
     CHECK(wait_until_empty());
     CHECK(ks_mem_used() <= used);
     CHECK_EQ(open_descriptors(), fds);
@@ -448,7 +483,7 @@ static void test_stop_answers_all(void)
 int main(int argc, char **argv)
 {
     static const check_test tests[] = {
-        TEST(test_numbers_of_nothing), TEST(test_everything_smux_2), TEST(test_everything_smux_1),
+        TEST(test_numbers_of_nothing), TEST(test_everything_smux_2), TEST(test_everything_smux_1), TEST(test_everything_sealed),
         TEST(test_allocations_fail), TEST(test_stop_answers_all),
     };
     pthread_t threads[ENGINES];

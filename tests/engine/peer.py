@@ -59,9 +59,9 @@ def profile(**fields):
     kcpsock.set_default_profile(kcpsock.Profile(**fields))
 
 
-def listen(name="server", backlog=128):
-    """Opens a listener on a free port. -> the port"""
-    _sockets[name] = server = kcpsock.create_server(("127.0.0.1", 0), backlog=backlog)
+def listen(name="server", backlog=128, port=0):
+    """Opens a listener, on a free port unless one is given. -> the port"""
+    _sockets[name] = server = kcpsock.create_server(("127.0.0.1", port), backlog=backlog)
     server.settimeout(PATIENCE_S)
     return server.getsockname()[1]
 
@@ -69,6 +69,15 @@ def listen(name="server", backlog=128):
 def connect(port, name="client"):
     _sockets[name] = client = kcpsock.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
     return client.getsockname()[1]
+
+
+def try_connect(port, timeout_s):
+    """A connection that is not to come about. -> the exception's name and text"""
+    try:
+        kcpsock.create_connection(("127.0.0.1", port), timeout=timeout_s).close()
+    except OSError as error:
+        return type(error).__name__, str(error)
+    return None, "connected"
 
 
 def accept(name="conn", server="server"):
@@ -141,6 +150,11 @@ def _receive(sock, size):
         total += got
         left = None if left is None else left - got
     return total, found.hexdigest()
+
+
+def message_sizes(name, count):
+    """Reads so many messages. -> their lengths"""
+    return [len(_sockets[name].recv(1 << 20)) for _ in range(count)]
 
 
 def start_send(name, seed, size, shut=True):

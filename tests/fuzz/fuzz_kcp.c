@@ -1,38 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Any packets, mixed with any use of the ARQ by its owner: after every step its lists, rings and counters agree with each
- * other, a flush leaves nothing due, packets are well formed, and in the end no memory is missing.
- *
- * The input is a program: a byte chooses a step, the bytes behind it are its operands. Built with -DKS_LIBFUZZER for
- * libFuzzer (make -C tests/c libfuzzer); else `fuzz_kcp [RUNS [SEED]]` makes its inputs itself, `fuzz_kcp FILE...` runs files. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+ * other, a flush leaves nothing due, packets are well formed, and in the end no memory is missing. */
 #include "err.h"
 #include "kcp.h"
+#include "main.h"
 #include "mem.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: broken: %s\n", __FILE__, __LINE__, #condition); \
-            abort(); \
-        } \
-    } while (0)
-
-typedef struct {
-    const uint8_t *next, *end;
-} input;
-
-static uint32_t take(input *in, unsigned bytes)
-{
-    uint32_t v = 0;
-    for (; bytes > 0; bytes--)
-        v = v << 8 | (in->next < in->end ? *in->next++ : 0u);
-    return v;
-}
 
 /* Segments that stand in the ring from lo to hi. */
 static uint32_t held(const ks_ring *r, uint32_t lo, uint32_t hi)
@@ -248,53 +220,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MUST(ks_mem_used() == used);
     return 0;
 }
-
-#ifndef KS_LIBFUZZER
-static uint64_t random_state;
-
-static uint32_t random32(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)(random_state >> 32);
-}
-
-static int run_file(const char *name)
-{
-    static uint8_t bytes[1 << 20];
-    FILE *f = fopen(name, "rb");
-    if (f == NULL)
-        return 0;
-    size_t size = fread(bytes, 1, sizeof bytes, f);
-    fclose(f);
-    LLVMFuzzerTestOneInput(bytes, size);
-    return 1;
-}
-
-int main(int argc, char **argv)
-{
-    if (argc > 1 && run_file(argv[1])) {
-        for (int i = 2; i < argc; i++)
-            if (!run_file(argv[i]))
-                return 2;
-        printf("%d files: no invariant broken\n", argc - 1);
-        return 0;
-    }
-    unsigned long runs = argc > 1 ? strtoul(argv[1], NULL, 10) : 3000, seed = argc > 2 ? strtoul(argv[2], NULL, 10) : 1;
-    printf("fuzz_kcp: %lu runs, seeds from %lu: ", runs, seed);
-    fflush(stdout);
-    for (unsigned long run = 0; run < runs; run++) {
-        static uint8_t bytes[4096];
-        random_state = (seed + run) * 0x9e3779b97f4a7c15u + 1;
-        size_t size = random32() % sizeof bytes;
-        for (size_t i = 0; i < size; i++)
-            bytes[i] = (uint8_t)random32();
-        fprintf(stderr, "\rseed %lu ", seed + run); /* the last words of a run that breaks: its seed makes it again */
-        LLVMFuzzerTestOneInput(bytes, size);
-    }
-    fprintf(stderr, "\r");
-    printf("no invariant broken\n");
-    return 0;
-}
-#endif

@@ -1,51 +1,58 @@
 /* SPDX-License-Identifier: MIT */
-/* Any packets from some addresses at a listening port, mixed with whatever its application does, in virtual time: after
+/* Any packets from some addresses at a listening port, or from the peer of a connecting one, mixed with whatever its application does, in virtual time: after
  * every step the port's and the sessions' counts agree with their lists, nothing grows beyond its limit, and in the end no
  * memory and no descriptor is missing.
  *
- * The input is a program, as in fuzz_kcp.c: a byte chooses a step, the bytes behind it are its operands. Built with
- * -DKS_LIBFUZZER for libFuzzer; else `fuzz_port [RUNS [SEED]]` makes its inputs itself, `fuzz_port FILE...` runs files. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+ * The first two bytes say what the port has: framing, FEC, a checksum (crypt "none"), message mode, copies and a rate limit,
+ * compression (by a codec of our own, which swells, breaks and ends as the input says).
+ * The peers' FEC packets come from encoders; some of them are lost, so that the port rebuilds them, and some are forged. */
+#include <errno.h>
 #include <unistd.h>
 
+#include "crc32.h"
+#include "engine.h"
 #include "front.h"
-#include "listener.h"
+#include "main.h"
 #include "mem.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: broken: %s\n", __FILE__, __LINE__, #condition); \
-            abort(); \
-        } \
-    } while (0)
+#include "oob.h"
 
 enum { PEERS = 3, CONVS = 3, APPS = 8, RCVWND = 32 };
-
-typedef struct {
-    const uint8_t *next, *end;
-} input;
+enum { RAW = 1, NODELAY = 2, NC = 4, KEEPALIVE = 8, FEC = 16, CRYPT = 32, MESSAGES = 64, DUP_AND_LIMIT = 128, CONNECTS = 256,
+       COMPRESS = 512 };
+enum { CRYPT_HEAD = 20, DS = 3, PS = 2 };
 
 static struct {
     ks_core core;
     ks_ports ports;
     int listener;       /* the application's end, -1 when closed */
     int apps[APPS];     /* accepted, -1 for none */
+    uint32_t flags;
+    ks_fec_encoder *encoders[PEERS]; /* the peers'; NULL without FEC */
 } world;
 
 static ks_addr peers[PEERS];
 static int sink = -1;
+static int swollen; /* bytes that the codec still has to give */
 
-static uint32_t take(input *in, unsigned bytes)
+/* Bytes stand for themselves, but for one that swells beyond the engine's space and one that is broken. */
+static int run_codec(uint64_t id, int what, const uint8_t *in, int size, uint8_t *out, int cap)
 {
-    uint32_t v = 0;
-    for (; bytes > 0; bytes--)
-        v = v << 8 | (in->next < in->end ? *in->next++ : 0u);
-    return v;
+    MUST(id != 0 && (what == KS_CODEC_CLOSE || (size <= cap && cap == (int)KS_CODEC_BYTES)));
+    if (what == KS_CODEC_COMPRESS && size > 0)
+        memcpy(out, in, (size_t)size);
+    if (what == KS_CODEC_DECOMPRESS) {
+        swollen = size > 0 ? size : swollen;
+        if (size > 0 && in[size - 1] == 0xbb)
+            swollen = 2 * (int)KS_CODEC_BYTES + in[size / 2];
+        if (size > 0 && in[size - 1] == 0xee)
+            return -1;
+        int n = swollen < cap ? swollen : cap;
+        memset(out, 0, (size_t)n);
+        memcpy(out, in, (size_t)(size < n ? size : n));
+        swollen -= n;
+        return n;
+    }
+    return what == KS_CODEC_CLOSE ? 0 : size;
 }
 
 /* ---- the engine's turn, in virtual time ---- */
@@ -69,26 +76,7 @@ static void turn(void)
     int n = ks_poller_wait(&core->poller, 0, changed, 64);
     for (int i = 0; i < n; i++)
         on_event(changed[i]);
-    for (ks_timer *t; (t = ks_timers_pop(&core->timers, core->now_ms)) != NULL;)
-        ks_session_mark(KS_OWNER(t, ks_session, timer));
-    ks_session *dirty = core->dirty;
-    core->dirty = NULL;
-    for (ks_session *next; dirty != NULL; dirty = next) {
-        next = dirty->dirty_next;
-        dirty->dirty = false;
-        ks_session_turn(dirty);
-    }
-    ks_batch_send(&core->batch);
-    for (ks_session **at = &core->dirty; *at != NULL;)
-        if ((*at)->state == KS_SESSION_ENDED)
-            *at = (*at)->dirty_next;
-        else
-            at = &(*at)->dirty_next;
-    while (core->graves != NULL) {
-        ks_grave *g = core->graves;
-        core->graves = g->next;
-        ks_free(g->block);
-    }
+    ks_core_turn(core);
 }
 
 /* ---- invariants ---- */
@@ -111,6 +99,7 @@ static void check_session(const ks_session *s, uint32_t *streams, uint32_t *embr
     MUST(s->buffered <= s->buffer_limit + 1500 / (KS_SMUX_HEAD + 1) * (KS_SLICE_CHARGE + 1));
     MUST(ks_kcp_unacked(&s->kcp) <= s->kcp.cfg.snd_wnd + 64 + 16);
     MUST(!s->dirty); /* or the next turn comes at once, and so on for ever */
+    MUST((s->rate_limit == 0) == (s->kcp.budget == INT64_MAX));
     *streams += count;
     *embryos += s->embryo;
 }
@@ -149,7 +138,7 @@ static void run(void)
     check_all();
 }
 
-static void put_packet(const uint8_t *packet, size_t size, uint32_t peer)
+static void put_bytes(const uint8_t *packet, size_t size, uint32_t peer)
 {
     if (world.ports.all == NULL)
         return;
@@ -157,6 +146,42 @@ static void put_packet(const uint8_t *packet, size_t size, uint32_t peer)
     memcpy(copy, packet, size);
     ks_port_input_untrusted(world.ports.all, &peers[peer % PEERS], NULL, copy, size);
     free(copy);
+}
+
+/* With the checksum that the port asks for, if it does. */
+static void put_packet(const uint8_t *packet, size_t size, uint32_t peer)
+{
+    uint8_t sealed[CRYPT_HEAD + 1600] = {0};
+    if (world.ports.all == NULL || world.ports.all->owner.link.crypt == NULL) {
+        put_bytes(packet, size, peer);
+        return;
+    }
+    memcpy(sealed + CRYPT_HEAD, packet, size);
+    ks_store32(sealed + 16, ks_crc32(packet, size));
+    put_bytes(sealed, CRYPT_HEAD + size, peer);
+}
+
+/* A KCP packet behind a FEC head, and the parity packets that follow it; some of them are lost. */
+static void put_by_fec(const uint8_t *packet, size_t size, uint32_t peer, uint32_t lost)
+{
+    uint8_t bytes[KS_FEC_HEAD + 1500];
+    ks_fec_encoder *e = world.encoders[peer % PEERS];
+    memcpy(bytes + KS_FEC_HEAD, packet, size);
+    uint32_t parities = ks_fec_encode(e, bytes, KS_FEC_HEAD + size, world.core.now_ms);
+    if (!(lost & 1))
+        put_packet(bytes, KS_FEC_HEAD + size, peer);
+    for (uint32_t i = 0; i < parities; i++) {
+        const uint8_t *parity = ks_fec_parity(e, i, &size);
+        if (!(lost >> i & 2))
+            put_packet(parity, size, peer);
+    }
+}
+
+/* A connecting port has one session, whose number is its own choice. */
+static uint32_t conversation(uint32_t choice)
+{
+    bool connects = world.flags & CONNECTS && world.core.sessions != NULL;
+    return connects ? world.core.sessions->kcp.cfg.conv : 1 + choice % CONVS;
 }
 
 static ks_session *session_of(uint32_t peer, uint32_t conv)
@@ -171,14 +196,16 @@ static ks_session *session_of(uint32_t peer, uint32_t conv)
 static void put_fitting(input *in)
 {
     uint8_t packet[1500];
-    uint32_t peer = take(in, 1), conv = 1 + take(in, 1) % CONVS, kind = take(in, 1);
+    uint32_t how = take(in, 1), peer = world.flags & CONNECTS ? 0 : how % PEERS, conv = conversation(take(in, 1)), kind = take(in, 1);
     const ks_session *s = session_of(peer, conv);
     uint32_t len = 0;
     uint8_t *w = packet + KS_KCP_HEAD;
+    if (world.flags & COMPRESS && s == NULL)
+        w[len++] = 0xff;
     for (uint32_t frames = 1 + kind / 16 % 4; frames > 0; frames--) {
         uint32_t sid = take(in, 1) % 6, cmd = take(in, 1), size = cmd % 8 == 2 ? take(in, 1) : 0;
         if (cmd % 8 == 4) {
-            ks_smux_upd(w + len, sid, take(in, 4), take(in, 4));
+            ks_smux_upd(w + len, sid, cmd & 128 ? 0 : take(in, 4), cmd & 128 ? 0 : take(in, 4)); /* 0, 0: shut */
             len += KS_SMUX_UPD;
             continue;
         }
@@ -187,15 +214,36 @@ static void put_fitting(input *in)
         for (; size > 0; size--)
             w[len++] = (uint8_t)size;
     }
+    if (world.flags & COMPRESS && how & 32)
+        w[len++] = how & 128 ? 0xbb : 0xee;
     ks_store32(packet, conv);
     packet[4] = 81;
-    packet[5] = 0;
+    packet[5] = world.flags & MESSAGES ? (uint8_t)(how / 4 % 4) : 0;
     ks_store16(packet + 6, kind % 8 == 0 ? 0 : 64);
     ks_store32(packet + 8, (uint32_t)world.core.now_ms);
     ks_store32(packet + 12, s == NULL ? 0 : s->kcp.rcv_nxt + (kind % 16 == 15));
     ks_store32(packet + 16, s == NULL ? 0 : kind % 4 == 3 ? s->kcp.snd_una : s->kcp.snd_nxt);
     ks_store32(packet + 20, len);
-    put_packet(packet, KS_KCP_HEAD + len, peer);
+    if (world.flags & FEC && how & 64)
+        put_by_fec(packet, KS_KCP_HEAD + len, peer, how / 128 | (how / 4 & 6));
+    else
+        put_packet(packet, KS_KCP_HEAD + len, peer);
+}
+
+/* A FEC head with a number near the encoder's, or anywhere, and any kind of size; behind it, perhaps, a conversation. */
+static void put_forged_fec(input *in)
+{
+    static const uint8_t types[] = {0xf1, 0xf2, 0xf2, 0xf3};
+    uint8_t packet[600];
+    uint32_t how = take(in, 1), size = KS_FEC_HEAD + take(in, 1) * (how & 1 ? 2 : 1);
+    memset(packet, (int)how, sizeof packet);
+    ks_store32(packet, how & 2 ? UINT32_MAX - take(in, 1) : how & 4 ? take(in, 4) : take(in, 1));
+    ks_store16(packet + 4, types[how / 8 % 4]);
+    ks_store16(packet + 6, (uint16_t)(how & 32 ? take(in, 2) : size - 6));
+    ks_store32(packet + KS_FEC_HEAD, conversation(take(in, 1)));
+    packet[KS_FEC_HEAD + 4] = (uint8_t)(81 + how / 64);
+    ks_store32(packet + KS_FEC_HEAD + 20, how & 16 || size < 32 ? take(in, 1) : size - 32);
+    (how & 128 ? put_bytes : put_packet)(packet, size, how);
 }
 
 static void put_any(input *in)
@@ -207,12 +255,12 @@ static void put_any(input *in)
     for (uint32_t i = 0; i < size; i++)
         packet[i] = (uint8_t)take(in, 1);
     if (size >= KS_KCP_HEAD && flags & 2) { /* the conversation and the command are right, the rest is anything */
-        ks_store32(packet, 1 + packet[0] % CONVS);
+        ks_store32(packet, conversation(packet[0]));
         packet[4] = (uint8_t)(81 + packet[4] % 4);
         if (flags & 4)
             ks_store32(packet + 20, size - KS_KCP_HEAD);
     }
-    put_packet(packet, size, peer);
+    (flags & 8 ? put_bytes : put_packet)(packet, size, peer);
 }
 
 static void accept_one(void)
@@ -242,14 +290,69 @@ static void close_listener(void)
     world.listener = -1;
 }
 
+static ks_profile profile_of(uint32_t flags)
+{
+    return (ks_profile){
+        .framing = flags & RAW ? KS_FRAMING_RAW : KS_FRAMING_SMUX, .smux_version = 2, .nodelay = flags / NODELAY & 1,
+        .interval_ms = 10, .resend = 2, .nc = flags / NC & 1, .sndwnd_pkts = 16, .rcvwnd_pkts = RCVWND, .mtu_bytes = 1400,
+        .stream = !(flags & MESSAGES), .sockbuf_bytes = 65536, .keepalive_ms = flags & KEEPALIVE ? 1000 : 0,
+        .keepalive_timeout_ms = 3000, .fec_data = flags & FEC ? DS : 0, .fec_parity = flags & FEC ? PS : 0,
+        .compress = flags & COMPRESS && !(flags & RAW), .dup = flags & DUP_AND_LIMIT ? 1 : 0, .rate_limit = flags & DUP_AND_LIMIT ? 50000 : 0,
+    };
+}
+
+static ks_crypt *crypt_of(uint32_t flags)
+{
+    return flags & CRYPT ? ks_crypt_new(KS_CRYPT_NONE, NULL, 0, NULL) : NULL;
+}
+
+/* On the port that a closed listener's sessions hold, with other settings. */
+static void listen_again(uint32_t flags)
+{
+    ks_profile p = profile_of(flags);
+    ks_settings with = {.profile = &p};
+    int engine, udp = world.ports.all != NULL ? ks_port_adopt(&world.ports, &world.ports.all->local, true) : -1;
+    if (udp < 0)
+        return;
+    ks_front_own(udp);
+    MUST(ks_front_pair(&world.listener, &engine, 0) == 0);
+    with.crypt = crypt_of(flags);
+    int result = ks_port_relisten(&world.ports, udp, &with, engine, ks_front_inode(world.listener), 3);
+    MUST(result == 0 || result == -ENOMEM);
+    if (result < 0)
+        close_listener();
+}
+
+/* What an application may ask of a live connection. */
+static void set_live(input *in)
+{
+    ks_session *s = world.core.sessions;
+    static const uint8_t data[1500] = {0};
+    uint32_t what = take(in, 1);
+    if (s == NULL || s->streams == NULL)
+        return;
+    if (what % 4 == 0)
+        s->streams->oob_id = what;
+    else if (what % 4 == 1)
+        (void)ks_session_send_oob(s, data, take(in, 1) * 6);
+    else if (what % 4 == 2)
+        s->dup = what % (KS_DUP_MAX + 1);
+    else
+        ks_session_set_rate_limit(s, what & 8 ? (uint64_t)take(in, 4) << what % 32 : take(in, 2));
+    ks_session_mark(s);
+}
+
 static void step(input *in)
 {
     static uint8_t bytes[65536];
     uint32_t what = take(in, 1);
     int *app = &world.apps[what / 16 % APPS];
     switch (what % 16) {
-    case 0: case 1:
+    case 0:
         put_any(in);
+        break;
+    case 1:
+        (world.flags & (FEC | CRYPT | MESSAGES | DUP_AND_LIMIT) ? put_forged_fec : put_any)(in);
         break;
     case 2: case 3: case 4: case 5: case 6:
         put_fitting(in);
@@ -289,6 +392,10 @@ static void step(input *in)
     default:
         if (what / 16 == 0 && take(in, 1) < 16)
             close_listener();
+        else if (what / 16 == 2 && world.listener < 0 && !(world.flags & CONNECTS))
+            listen_again(world.flags ^ take(in, 1) % 4 * FEC);
+        else if (what / 16 > 10)
+            set_live(in);
         else if (world.core.sessions != NULL && world.core.sessions->streams != NULL && what / 16 == 1 &&
                  world.core.sessions->streams->src.fd >= 0)
             ks_stream_reset(world.core.sessions->streams, 0);
@@ -310,23 +417,38 @@ static int udp_socket(ks_addr *name)
 
 static void open_world(uint32_t flags)
 {
-    ks_profile p = {
-        .framing = flags & 1 ? KS_FRAMING_RAW : KS_FRAMING_SMUX, .smux_version = 2, .nodelay = flags >> 1 & 1,
-        .interval_ms = 10, .resend = 2, .nc = flags >> 2 & 1, .sndwnd_pkts = 16, .rcvwnd_pkts = RCVWND, .mtu_bytes = 1400,
-        .stream = 1, .sockbuf_bytes = 65536, .keepalive_ms = flags & 8 ? 1000 : 0, .keepalive_timeout_ms = 3000,
-    };
+    ks_profile p = profile_of(flags);
     ks_addr name;
-    int engine, udp = udp_socket(&name);
+    int engine, udp = udp_socket(&name), fill = 0, sndbuf = 0, filled = -1;
+    bool connects = flags & CONNECTS;
     memset(&world, 0, sizeof world);
     memset(world.apps, -1, sizeof world.apps);
+    world.flags = flags;
     world.core.now_ms = 1000;
     world.core.way = KS_UDP_WAY_AUTO;
     ks_seg_pools_init(&world.core.pools);
+    ks_pool_init(&world.core.shards, KS_UDP_PACKET_MAX);
     ks_batch_init(&world.core.batch, &world.core.count, ks_port_refused);
     MUST(ks_poller_init(&world.core.poller) == 0);
-    MUST(ks_front_pair(&world.listener, &engine, 0) == 0);
+    MUST(ks_front_pair(&world.listener, &engine, connects && p.stream == 0 && flags & RAW ? 4000 : 0) == 0);
+    uint64_t inode = ks_front_inode(world.listener);
     ks_front_own(udp);
-    MUST(ks_port_listen(&world.core, &world.ports, udp, &(ks_settings){.profile = &p}, engine, ks_front_inode(world.listener), 3) == 0);
+    ks_settings with = {.profile = &p, .crypt = crypt_of(flags)};
+    if (connects) {
+        world.apps[0] = world.listener;
+        world.listener = -1;
+        if (!(flags & RAW)) {
+            MUST((fill = ks_front_fill(world.apps[0], &sndbuf)) > 0);
+            filled = dup(world.apps[0]);
+        }
+        MUST(connect(udp, &peers[0].sa, sizeof peers[0].in4) == 0);
+        MUST(ks_port_connect(&world.core, &world.ports, udp, &with, engine, inode, filled, fill, sndbuf) == 0);
+    } else
+        MUST(ks_port_listen(&world.core, &world.ports, udp, &with, engine, inode, 3) == 0);
+    ks_fec_code *code = flags & FEC ? ks_fec_code_new(DS, PS, NULL) : NULL;
+    for (int i = 0; code != NULL && i < PEERS; i++)
+        world.encoders[i] = ks_fec_encoder_new(code, KS_FEC_HEAD + 1500);
+    ks_fec_code_unref(code);
 }
 
 static void close_world(void)
@@ -351,6 +473,11 @@ static void close_world(void)
     MUST(world.core.session_count == 0 && world.core.stream_count == 0 && world.core.by_inode.count == 0);
     MUST(world.core.count.curr_estab == 0);
     MUST(world.core.pools.small.used + world.core.pools.large.used == 0);
+    MUST(world.core.shards.used == 0);
+    for (int i = 0; i < PEERS; i++)
+        ks_fec_encoder_del(world.encoders[i]);
+    ks_free(world.core.codec_space);
+    ks_pool_free(&world.core.shards);
     ks_poller_free(&world.core.poller);
     ks_timers_free(&world.core.timers);
     ks_seg_pools_free(&world.core.pools);
@@ -366,7 +493,8 @@ static int lowest_free(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (sink < 0) {
-        MUST(ks_front_init() == 0);
+        MUST(ks_front_init() == 0 && ks_oob_fd() >= 0);
+        ks_codec_use(run_codec);
         sink = udp_socket(&peers[0]); /* never read: answers fill it up and are gone */
         for (uint32_t i = 1; i < PEERS; i++) {
             peers[i] = peers[0];
@@ -376,7 +504,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     input in = {data, data + size};
     uint64_t used = ks_mem_used();
     int fd = lowest_free();
-    open_world(take(&in, 1));
+    uint32_t flags = take(&in, 1);
+    open_world(flags | take(&in, 1) << 8);
     while (in.next < in.end) {
         step(&in);
         run();
@@ -387,53 +516,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MUST(lowest_free() == fd);
     return 0;
 }
-
-#ifndef KS_LIBFUZZER
-static uint64_t random_state;
-
-static uint32_t random32(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)(random_state >> 32);
-}
-
-static int run_file(const char *name)
-{
-    static uint8_t bytes[1 << 20];
-    FILE *f = fopen(name, "rb");
-    if (f == NULL)
-        return 0;
-    size_t size = fread(bytes, 1, sizeof bytes, f);
-    fclose(f);
-    LLVMFuzzerTestOneInput(bytes, size);
-    return 1;
-}
-
-int main(int argc, char **argv)
-{
-    if (argc > 1 && run_file(argv[1])) {
-        for (int i = 2; i < argc; i++)
-            if (!run_file(argv[i]))
-                return 2;
-        printf("%d files: no invariant broken\n", argc - 1);
-        return 0;
-    }
-    unsigned long runs = argc > 1 ? strtoul(argv[1], NULL, 10) : 3000, seed = argc > 2 ? strtoul(argv[2], NULL, 10) : 1;
-    printf("fuzz_port: %lu runs, seeds from %lu: ", runs, seed);
-    fflush(stdout);
-    for (unsigned long run = 0; run < runs; run++) {
-        static uint8_t bytes[4096];
-        random_state = (seed + run) * 0x9e3779b97f4a7c15u + 1;
-        size_t size = random32() % sizeof bytes;
-        for (size_t i = 0; i < size; i++)
-            bytes[i] = (uint8_t)random32();
-        fprintf(stderr, "\rseed %lu ", seed + run); /* the last words of a run that breaks: its seed makes it again */
-        LLVMFuzzerTestOneInput(bytes, size);
-    }
-    fprintf(stderr, "\r");
-    printf("no invariant broken\n");
-    return 0;
-}
-#endif

@@ -4,6 +4,7 @@ beside the stream. Interop with other programs is in tests/interop, bad input in
 
 import errno
 import os
+import socket
 import threading
 
 import pytest
@@ -203,3 +204,20 @@ def test_a_wrong_key_times_out_and_says_what_to_check():
         with pytest.raises(TimeoutError, match=r"same key, crypt, framing"):
             kcpsock.create_connection(listener.getsockname(), timeout=0.5, profile=wrong)
         assert kcpsock.stats()["InCsumErrors"] > before
+
+
+def test_messages_longer_than_the_receive_buffer(kcp):
+    """SO_RCVBUF bounds a stream's buffer; a message comes whole or not at all, so there it bounds nothing."""
+    profile = kcpsock.Profile(framing="raw", stream=False, mode="fast3")
+    with kcpsock.create_server(("127.0.0.1", 0), profile=profile) as listener:
+        client = kcpsock.create_connection(listener.getsockname(), timeout=LONG_S, profile=profile)
+        client.send(b"begin")
+        server, _ = listener.accept()
+        server.settimeout(LONG_S)
+        with client, server:
+            assert server.recv(100) == b"begin"
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            message = os.urandom(100_000)
+            sender = kcp.spawn(client.send, message)
+            assert server.recv(200_000) == message
+            sender.join()

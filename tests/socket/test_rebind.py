@@ -8,8 +8,8 @@ import pytest
 import kcpsock
 
 
-def listener(address, *, reuse):
-    sock = kcpsock.socket()
+def listener(address, *, reuse, profile=None):
+    sock = kcpsock.socket(profile=profile)
     try:
         sock.setsockopt(kcpsock.SOL_SOCKET, kcpsock.SO_REUSEADDR, reuse)
         sock.bind(address)
@@ -53,3 +53,21 @@ def test_rebind_under_a_live_listener_is_refused():
             with pytest.raises(OSError) as refused:
                 listener(server.getsockname(), reuse=1)
             assert refused.value.errno == errno.EADDRINUSE
+
+
+def test_rebind_with_a_key():
+    """The same key serves both; packets that would not fit the connections that are left are refused."""
+    profile = kcpsock.Profile(key="a passphrase", crypt="aes")
+    with listener(("127.0.0.1", 0), reuse=1, profile=profile) as server:
+        address = server.getsockname()
+        old_client = kcpsock.create_connection(address, profile=profile)
+        old, _ = server.accept()
+    with old_client, old:
+        with pytest.raises(OSError) as refused:
+            listener(address, reuse=1, profile=profile.replace(crypt="aes-128-gcm"))
+        assert refused.value.errno == errno.EADDRINUSE
+        with listener(address, reuse=1, profile=profile) as server:
+            with kcpsock.create_connection(address, profile=profile) as new_client, server.accept()[0] as new:
+                for here, there in ((old_client, old), (new_client, new)):
+                    here.sendall(b"text")
+                    assert there.recv(4) == b"text"

@@ -309,6 +309,13 @@ def test_poly1305_is_the_definition(key, data):
     )
 
 
+def test_poly1305_of_long_messages(level):
+    rnd = random.Random(1305)
+    for size in [*range(240, 400), 511, 512, 1399, 1400, 1500, 4096]:
+        for key, data in ((rnd.randbytes(32), rnd.randbytes(size)), (b"\xff" * 32, b"\xff" * size)):
+            assert digest(lib.ks_crypt_poly1305, key, data) == poly1305_reference(key, data), size
+
+
 def test_ghash_vectors(level):
     h = bytes.fromhex("66e94bd4ef8a2c3b884cfa59ca342b2e")  # the GCM specification, test cases 1 to 3
     assert digest(lib.ks_crypt_ghash, h, b"") == bytes(16)

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+#include "seg.h"
+
+#include <string.h>
+
+#include "err.h"
+
+/* Payload of a small segment: with the bookkeeping it fills 256 bytes. */
+#define SMALL_CAP (256u - (uint32_t)sizeof(ks_seg) - KS_KCP_HEAD)
+#define RING_FIRST 16u
+
+uint32_t ks_load32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+void ks_store32(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+    p[2] = (uint8_t)(v >> 16);
+    p[3] = (uint8_t)(v >> 24);
+}
+
+uint16_t ks_load16(const uint8_t *p)
+{
+    return (uint16_t)(p[0] | p[1] << 8);
+}
+
+void ks_store16(uint8_t *p, uint16_t v)
+{
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+}
+
+/* ---- segments ---- */
+
+void ks_seg_pools_init(ks_seg_pools *pools)
+{
+    ks_pool_init(&pools->small, sizeof(ks_seg) + KS_KCP_HEAD + SMALL_CAP);
+    ks_pool_init(&pools->large, sizeof(ks_seg) + KS_KCP_HEAD + KS_SEG_BYTES_MAX);
+}
+
+void ks_seg_pools_free(ks_seg_pools *pools)
+{
+    ks_pool_free(&pools->small);
+    ks_pool_free(&pools->large);
+}
+
+ks_seg *ks_seg_new(ks_seg_pools *pools, uint32_t bytes)
+{
+    bool small = bytes <= SMALL_CAP;
+    ks_seg *seg = ks_pool_get(small ? &pools->small : &pools->large);
+    if (seg == NULL)
+        return NULL;
+    memset(seg, 0, sizeof *seg);
+    seg->refs = 1;
+    seg->cap = (uint16_t)(small ? SMALL_CAP : KS_SEG_BYTES_MAX);
+    return seg;
+}
+
+void ks_seg_ref(ks_seg *seg)
+{
+    seg->refs++;
+}
+
+void ks_seg_unref(ks_seg *seg)
+{
+    if (--seg->refs == 0)
+        ks_pool_put(seg);
+}
+
+/* ---- rings ---- */
+
+/* Makes room for `count` slots from lo on; [lo, lo + held) is in use. */
+int ks_ring_reserve(ks_ring *r, uint32_t lo, uint32_t held, uint32_t count)
+{
+    if (count <= r->capacity)
+        return KS_OK;
+    uint32_t capacity = ks_max32(r->capacity, RING_FIRST);
+    while (capacity < count)
+        capacity *= 2;
+    ks_seg **slot = ks_alloc(capacity * sizeof *slot);
+    if (slot == NULL)
+        return KS_ENOMEM;
+    for (uint32_t i = 0; i < held; i++)
+        slot[(lo + i) & (capacity - 1)] = *ks_ring_at(r, lo + i);
+    ks_free(r->slot);
+    r->slot = slot;
+    r->capacity = capacity;
+    r->mask = capacity - 1;
+    return KS_OK;
+}
+
+void ks_ring_drop(ks_ring *r, uint32_t lo, uint32_t held)
+{
+    for (uint32_t i = 0; i < held; i++)
+        if (*ks_ring_at(r, lo + i) != NULL)
+            ks_seg_unref(*ks_ring_at(r, lo + i));
+    ks_free(r->slot);
+    memset(r, 0, sizeof *r);
+}
