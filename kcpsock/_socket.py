@@ -239,7 +239,8 @@ class socket(_Base):
         self.settimeout(self.gettimeout())
         life.join(self)
         for other in life.others(self):
-            os.dup2(self.fileno(), other.fileno(), inheritable=other.get_inheritable())
+            if not os.path.sameopenfile(self.fileno(), other.fileno()):
+                os.dup2(self.fileno(), other.fileno(), inheritable=other.get_inheritable())
         if life.state is not State.CONNECTING:
             _options.apply_all(self, life)
 

@@ -101,17 +101,22 @@ def test_xmlrpc_positional_arguments(kind):
         assert server.socket.getsockname()[1] == 0 and server.allow_none and server.use_builtin_types
 
 
-def test_https(contexts, tmp_path):
+@pytest.mark.parametrize("way", ["ssl_context", "wrapped listener"])
+def test_https(kind, contexts, tmp_path, way):
     server_context, client_context = contexts
     (tmp_path / "data").write_bytes(b"hush")
-    handler = type("Handler", (http.server.SimpleHTTPRequestHandler,), QUIET)
-    made_by = kcpsock.servers.ThreadingHTTPServer
-    with serving(
-        made_by(("127.0.0.1", 0), functools.partial(handler, directory=tmp_path), ssl_context=server_context)
-    ) as server:
+    handler = functools.partial(type("Handler", (http.server.SimpleHTTPRequestHandler,), QUIET), directory=tmp_path)
+    if way == "wrapped listener":
+        server = kind.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.socket = server_context.wrap_socket(server.socket, server_side=True)
+    elif kind.socket is kcpsock:
+        server = kind.ThreadingHTTPServer(("127.0.0.1", 0), handler, ssl_context=server_context)
+    else:
+        pytest.skip("a keyword that the stdlib's servers have not got")
+    with serving(server):
         connection = http.client.HTTPSConnection(
             "localhost", server.server_port, timeout=LONG_S, context=client_context
         )
-        connection._create_connection = kcpsock.create_connection
+        connection._create_connection = kind.socket.create_connection
         assert get(connection, "/data") == (200, b"hush")
         connection.close()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A KCP listener in front of a TCP server: threads copy bytes both ways, with half-closes.
 
-    with Forwarder(("127.0.0.1", 6379)) as forwarder:
-        forwarder.address   # where to speak KCP
+with Forwarder(("127.0.0.1", 6379)) as forwarder:
+    forwarder.address   # where to speak KCP
 """
 
 import contextlib
