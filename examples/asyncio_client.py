@@ -18,19 +18,18 @@ async def connect(address):
 
 
 async def shout(reader, writer):
-    while line := await reader.readline():
-        writer.write(line.upper())
-        await writer.drain()
+    writer.write((await reader.read()).upper())
     writer.close()
 
 
 async def ask(address, text):
     reader, writer = await connect(address)
-    writer.write(text.encode() + b"\n")
-    answer = await reader.readline()
+    writer.write(text.encode())
+    writer.write_eof()
+    answer = await reader.read()  # to the end
     writer.close()
     await writer.wait_closed()
-    return answer.decode().strip()
+    return answer.decode()
 
 
 async def main():
