@@ -169,10 +169,13 @@ def _drain_and_stop() -> None:
             ended.acquire(timeout=1)
 
 
+is_child = False  # a forked one: kind(), names() and info() don't know what it inherited, the parent's engines do
+
+
 def _forget_engines() -> None:
     # In a forked child: the threads are gone, the lock may be anyone's.
-    global _pool, _pool_lock
-    _pool, _pool_lock = None, allocate_lock()
+    global _pool, _pool_lock, is_child
+    _pool, _pool_lock, is_child = None, allocate_lock(), True
     lib.ks_forget_engines()
 
 

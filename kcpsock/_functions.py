@@ -154,7 +154,9 @@ def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int
         return found
     return [
         (_enum(af, _stdlib.AddressFamily), _enum(kind, _stdlib.SocketKind), proto, name, address)
-        for af, kind, proto, name, address in hub.resolver.getaddrinfo(host, port, family, type, proto, flags)
+        for af, kind, proto, name, address in hub.resolver.getaddrinfo(
+            _wait.for_resolver(host), port, family, type, proto, flags
+        )
     ]
 
 

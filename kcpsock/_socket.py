@@ -33,7 +33,7 @@ from gevent.monkey import get_original
 
 import kcpsock
 
-from . import _engine, _oob, _options, _tls, _wait
+from . import _arguments, _engine, _oob, _options, _tls, _wait
 from ._engine import ACCEPT_MSG_BYTES, POLLIN, POLLOUT, Address, KCPInfo
 from ._errors import error_of, timed_out
 from ._life import Life, keep_detached, life_of
@@ -194,12 +194,18 @@ class socket(_Base):
 
     # --- the life of the socket
 
-    def _allowed(self, event: Event) -> Life:
-        # The life, if `event` may happen now; else raises what TCP would.
+    def _allowed(self, event: Event, *call: Any) -> Life:
+        # The life, if `event` may happen now; else raises what TCP would. `call`: a method of the stdlib's and its
+        # arguments, which are to blame first.
         life = self._life
         assert life is not None
         self._refresh(life)
-        following(State.CLOSED if self.fileno() < 0 else life.state, event)
+        try:
+            following(State.CLOSED if self.fileno() < 0 else life.state, event)
+        except OSError:
+            if call:
+                _arguments.check(life.family, *call)
+            raise
         return life
 
     def _refresh(self, life: Life) -> None:
@@ -248,7 +254,7 @@ class socket(_Base):
         if self._life is None:
             super().bind(_wait.resolved(self.family, address) if self.fileno() >= 0 else address)
             return
-        life = self._allowed(Event.BIND)
+        life = self._allowed(Event.BIND, _Base.bind, address)
         life.bind(address)
         life.move(Event.BIND)
 
@@ -292,7 +298,7 @@ class socket(_Base):
         if (
             life.state is not State.CONNECTING or self.gettimeout() is not None
         ):  # a blocking second call waits for the first
-            self._allowed(Event.CONNECT)
+            self._allowed(Event.CONNECT, _Base.connect, address)
             inheritable = self.get_inheritable()
             _engine.connect(self.fileno(), life.dial(address), life.profile)
             self._replaced(life, Event.CONNECT)
@@ -435,8 +441,11 @@ class socket(_Base):
         if self.fileno() >= 0:
             _wait.cancel(self)
             life = self._life
-            if life is not None and not life.others(self) and life.state in (State.NEW, State.BOUND, State.CONNECTING):
-                keep_detached(life, self.fileno())
+            if life is not None and not life.others(self):
+                # Later an engine knows it; in a forked child, it is the parent's that does.
+                inherited = _engine.is_child and _engine.kind(self.fileno()) == _engine.NOT_KCP
+                if inherited or life.state in (State.NEW, State.BOUND, State.CONNECTING):
+                    keep_detached(life, self.fileno())
         return super().detach()
 
     # --- names and options
@@ -481,6 +490,7 @@ class socket(_Base):
         # messages.
         if self._life is not None and not accepts and flags is not None:
             if self._life.state not in FLOWING:
+                _arguments.check(self._life.family, method, *args, flags)
                 self._raise_error()
                 self._allowed(Event.RECV if events == POLLIN else Event.SEND)
             if flags & MSG_OOB:
@@ -545,7 +555,10 @@ class socket(_Base):
         if _wait.cooperative_hub() is None or self.gettimeout() == 0:
             self._io(POLLOUT, _Base.sendall, (data,), flags)
             return
-        rest = memoryview(data).cast("B")
+        rest = memoryview(data)
+        if not rest.c_contiguous:
+            raise BufferError("memoryview: underlying buffer is not C-contiguous")
+        rest = rest.cast("B")
 
         def push(sock: Any, flags: int) -> None:
             # Goes on where it stopped, each time the socket is writable again: as in the stdlib, one timeout is for all
@@ -589,7 +602,7 @@ class socket(_Base):
     def _sendfile_use_sendfile(self, file: Any, offset: int = 0, count: Optional[int] = None) -> int:
         # os.sendfile() waits in the kernel, and to a listener's descriptor it would write: send() knows better.
         listens = self._life is not None and self._life.state is State.LISTENING
-        if listens or _wait.cooperative_hub() is not None:
+        if listens or (self.fileno() >= 0 and _wait.cooperative_hub() is not None):
             self._check_sendfile_params(file, offset, count)  # type: ignore[attr-defined]
             raise _stdlib._GiveupOnSendfile("send() has to do it")  # type: ignore[attr-defined]
         sent: int = super()._sendfile_use_sendfile(file, offset, count)  # type: ignore[misc]

@@ -123,13 +123,23 @@ def resolved(family: int, address: Any) -> Any:
     host, port = address[:2]
     if not isinstance(host, (str, bytes)) or not host or host in ("<broadcast>", b"<broadcast>"):
         return address
+    if 0 in (host if isinstance(host, bytes) else host.encode("utf-8", "replace")):
+        return address  # the stdlib's method says what it thinks of that
     try:
         _socket.inet_pton(family, host if isinstance(host, str) else host.decode("ascii"))
     except (OSError, UnicodeDecodeError, ValueError):
-        found = hub.resolver.getaddrinfo(host, None, family)[0][4]
+        found = hub.resolver.getaddrinfo(for_resolver(host), None, family)[0][4]
         rest = address[2:] or found[2:]
         return (found[0], port, *rest)
     return address
+
+
+def for_resolver(host: Any) -> Any:
+    """`host` for a hub's resolver, which applies IDNA, with its rules for lengths, where the stdlib does not."""
+    if isinstance(host, str) and host.isascii():
+        if not all(0 < len(label) < 64 for label in host.rstrip(".").split(".")):
+            return host.encode("ascii")
+    return host
 
 
 def in_thread(hub: Any, call: Callable[..., T], *args: Any) -> T:

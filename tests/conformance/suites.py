@@ -81,6 +81,10 @@ EXCEPTIONS = {
         "connects again in the same turn in which an attempt was cancelled: the failed attempt's descriptor is "
         "replaced, epoll forgets it, and asyncio does not know"
     ),
+    "test.test_asyncio.test_sendfile.*.test_sendfile_close_peer_in_the_middle_of_receiving": (
+        "now and then: 256 KiB may be on their way before the peer's reset comes back, for SO_SNDBUF bounds the buffer "
+        "of the descriptor, and the send window of KCP takes more"
+    ),
     "test.test_epoll.TestEPoll.test_control_and_wait": (
         "expects what one end sent to be readable at the other when send() returns: true of TCP on loopback, where the "
         "kernel delivers within the call, and of no network"
@@ -89,5 +93,6 @@ EXCEPTIONS = {
 
 # Pattern of ids -> why the test is not run, here or on TCP.
 LEFT_OUT = {
+    "test.test_timeout.TCPTimeoutTestCase.*": "dials www.python.org",
     "*VSOCK*": "hangs where the machine offers AF_VSOCK but has no host behind it, as in our CI, also with the stdlib",
 }

@@ -317,8 +317,10 @@ static void listen_again(uint32_t flags)
     ks_front_own(udp);
     MUST(ks_front_pair(&world.listener, &engine, 0) == 0);
     with.crypt = crypt_of(flags);
+    const ks_session_owner *old = &world.ports.all->owner;
+    bool suits = (with.crypt == NULL || old->link.crypt != NULL) && p.compress == old->profile.compress;
     int result = ks_port_relisten(&world.ports, udp, &with, engine, ks_front_inode(world.listener), 3);
-    MUST(result == 0 || result == -ENOMEM);
+    MUST(suits ? result == 0 || result == -ENOMEM : result == -EADDRINUSE);
     if (result < 0)
         close_listener();
 }

@@ -8,6 +8,9 @@ import select
 import selectors
 import socket
 
+import gevent
+import gevent.os
+import gevent.socket
 import pytest
 
 from .conftest import LONG_S, eventually, read_exactly
@@ -173,6 +176,50 @@ def test_asyncio_streams(net):
         server.close()
 
     asyncio.run(asyncio.wait_for(main(), LONG_S))
+
+
+def test_asyncio_sendfile(net, tmp_path):
+    if net.greenlets:
+        return
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(500_000))
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        client, conn = net.pair()
+        for sock in (client, conn):
+            sock.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=conn)
+        reading = asyncio.ensure_future(reader.readexactly(500_000))
+        with path.open("rb") as file:
+            assert await loop.sock_sendfile(client, file, fallback=False) == 500_000
+        assert await reading == path.read_bytes()
+        writer.close()
+        await writer.wait_closed()
+
+    asyncio.run(asyncio.wait_for(main(), LONG_S))
+
+
+def test_gevent_io_watcher(net, pair):
+    if not net.greenlets:
+        return
+    client, conn = pair
+    loop = gevent.get_hub().loop
+    seen = []
+    watcher = loop.io(client.fileno(), 1)
+    watcher.start(lambda: (seen.append(client.recv(10)), watcher.stop()))
+    try:
+        gevent.sleep(0)
+        assert seen == []
+        conn.sendall(b"x")
+        with gevent.Timeout(LONG_S):
+            while not seen:
+                gevent.sleep(0.001)
+        gevent.os.tp_write(conn.fileno(), b"y")
+        gevent.socket.wait_read(client.fileno(), LONG_S)
+        assert gevent.os.nb_read(client.fileno(), 10) == b"y"
+    finally:
+        watcher.close()
 
 
 def test_socket_pair_is_ordinary(net):

@@ -5,12 +5,15 @@ import errno
 import os
 import signal
 import socket
+import subprocess
+import sys
+import textwrap
 import warnings
 
 import pytest
 
 import kcpsock
-from tests.support.processes import finish, python
+from tests.support.processes import finish, python, start
 
 from .conftest import LONG_S, read_all, read_exactly
 
@@ -285,6 +288,116 @@ def test_fork_child_reads_the_error(threads):
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
     assert joined(pid) == 0
+
+
+def test_fork_child_finds_what_it_inherited_by_its_descriptor(threads):
+    server = threads.listener()
+    client = threads.dial(server)
+    conn, _ = threads.accept(server)
+
+    def child():
+        names = conn.getsockname(), conn.getpeername()
+        for sock in (conn, conn.dup()):
+            again = kcpsock.socket(fileno=sock.detach())
+            assert (again.getsockname(), again.getpeername()) == names
+            assert again.profile is not None
+            again.sendall(b"x")
+        with kcpsock.socket(fileno=server.detach()) as listening:
+            listening.settimeout(LONG_S)
+            assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            listening.accept()[0].close()
+
+    pid = fork(child)
+    assert read_exactly(client, 2) == b"xx"
+    other = threads.dial(server)
+    assert other.recv(1) == b""
+    assert joined(pid) == 0
+
+
+def test_fork_child_speaks_tls(threads):
+    # As a forking https server does: the child wraps what the parent accepted.
+    import ssl
+
+    import trustme
+
+    authority = trustme.CA()
+    server_context, client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(server_context)
+    authority.configure_trust(client_context)
+    server = threads.keep(server_context.wrap_socket(threads.listener(), server_side=True))
+
+    def child():
+        conn, peer = server.accept()
+        assert conn.getpeername() == peer
+        conn.sendall(conn.recv(5).upper())
+        conn.unwrap().close()
+
+    pid = fork(child)
+    client = threads.keep(client_context.wrap_socket(threads.dial(server), server_hostname="localhost"))
+    client.sendall(b"hello")
+    assert read_exactly(client, 5) == b"HELLO"
+    client.unwrap()
+    assert joined(pid) == 0
+
+
+def test_fork_child_has_no_numbers_of_the_parents_connection(threads):
+    # The engine that has them runs in the parent. What the child opens itself has its own.
+    server = threads.listener()
+    client, conn = threads.dial(server), threads.accept(server)[0]
+
+    def child():
+        with pytest.raises(OSError) as caught:
+            client.kcp_info()
+        assert caught.value.errno == errno.ENOTCONN
+        with kcpsock.create_connection(server.getsockname(), LONG_S) as own:
+            assert own.kcp_info().conv
+
+    pid = fork(child)
+    threads.accept(server)
+    assert joined(pid) == 0
+    assert conn.kcp_info().conv == client.kcp_info().conv
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(tmp_path, method):
+    # Each side a server for the other; the child is imported anew but for "fork".
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(
+            f"""
+            import multiprocessing, kcpsock
+            def child(port, queue):
+                with kcpsock.create_server(("127.0.0.1", 0)) as server:
+                    queue.put(server.getsockname()[1])
+                    with kcpsock.create_connection(("127.0.0.1", port), 30) as sock:
+                        sock.sendall(b"from the child")
+                        server.accept()[0].close()
+            if __name__ == "__main__":
+                context = multiprocessing.get_context({method!r})
+                queue = context.Queue()
+                with kcpsock.create_server(("127.0.0.1", 0)) as server:
+                    job = context.Process(target=child, args=(server.getsockname()[1], queue))
+                    job.start()
+                    with server.accept()[0] as conn:
+                        print(conn.recv(100).decode())
+                        kcpsock.create_connection(("127.0.0.1", queue.get(timeout=30)), 30).close()
+                    job.join()
+                print(job.exitcode)
+            """
+        )
+    )
+    process = start([program])
+    out, err = process.communicate(timeout=LONG_S)
+    assert (process.returncode, out.decode().splitlines()) == (0, ["from the child", "0"]), err.decode()
+
+
+def test_exec_closes_what_is_not_inheritable(threads):
+    client, conn = threads.pair()
+    subprocess.run([sys.executable, "-c", "pass"], close_fds=False, check=True)
+    client.set_inheritable(True)
+    code = "import os, sys; os.write(int(sys.argv[1]), b'after exec')"
+    subprocess.run([sys.executable, "-c", code, str(client.fileno())], close_fds=False, check=True)
+    assert read_exactly(conn, 10) == b"after exec"
 
 
 def test_killed_process_is_a_timeout(threads):

@@ -47,6 +47,28 @@ def test_both_directions_at_once(net, pair):
     assert results[1] == results[3] == data
 
 
+def test_several_on_one_socket(net, pair):
+    # Four write and four read, on one socket each: nothing is lost.
+    client, conn = pair
+    sending = [net.spawn(client.sendall, bytes([value]) * 50_000) for value in range(4)]
+    counts = [0] * 4
+
+    def read():
+        mine = [0] * 4
+        while data := conn.recv(4096):
+            for value in range(4):
+                mine[value] += data.count(value)
+        return mine
+
+    reading = [net.spawn(read) for _ in range(4)]
+    for job in sending:
+        job.join()
+    client.shutdown(socket.SHUT_WR)
+    for job in reading:
+        counts = [total + more for total, more in zip(counts, job.join())]
+    assert counts == [50_000] * 4
+
+
 def test_many_small_writes(net, pair):
     client, conn = pair
 

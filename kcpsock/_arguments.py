@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""Wrong arguments come before a wrong state, as in the stdlib: what is asked of a closed TCP socket answers for us.
+
+The stdlib's methods look at their arguments, raise TypeError, ValueError, OverflowError or gaierror, and only then call
+the system, which on a closed socket says EBADF. kcpsock asks when a state refuses a call: in a call that may happen the
+stdlib's method sees the arguments itself.
+"""
+
+from __future__ import annotations
+
+import _socket
+from typing import Any, Callable
+
+
+def _closed(family: int) -> Any:
+    # On a descriptor of another kind, since this machine may lack the family.
+    some, other = _socket.socketpair()
+    other.close()
+    sock = _socket.socket(family, _socket.SOCK_STREAM, 0, some.detach())
+    sock.close()
+    return sock
+
+
+_nobody = {family: _closed(family) for family in (_socket.AF_INET, _socket.AF_INET6)}
+
+
+def check(family: int, method: Callable[..., Any], *arguments: Any) -> None:
+    """Raises what `method` of a socket of this family has against its arguments."""
+    try:
+        method(_nobody[family], *arguments)
+    except _socket.gaierror:
+        raise
+    except OSError:
+        pass
