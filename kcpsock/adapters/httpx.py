@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable
-from typing import Any, Optional, Union
+from typing import Any, NoReturn, Optional, Union
 
 try:
     import httpcore
@@ -78,3 +78,9 @@ class KCPTransport(httpx.HTTPTransport):
             socket_options=socket_options,
             network_backend=backend,
         )
+
+    async def __aenter__(self) -> NoReturn:
+        raise RuntimeError("KCPTransport is for httpx.Client; httpx.AsyncClient has no transport over KCP")
+
+    async def handle_async_request(self, request: httpx.Request) -> NoReturn:
+        await self.__aenter__()

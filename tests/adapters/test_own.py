@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What is a library's own: proxies, pickles, pools, arguments, socket options; and the message when it is missing."""
 
+import asyncio
 import pickle
 import ssl
 import subprocess
@@ -162,6 +163,19 @@ def test_httpcore_backend_refuses_unix_sockets():
 def test_httpx_refuses(field):
     with pytest.raises(ValueError, match=f"{field} is given.*allowed over KCP is None"):
         KCPTransport(**{field: PROXY})
+
+
+@pytest.mark.parametrize("entered", [True, False])
+def test_httpx_async_client_is_told(entered):
+    async def get():
+        client = httpx.AsyncClient(transport=KCPTransport())
+        if entered:
+            async with client:
+                pass
+        await client.get("http://localhost/")
+
+    with pytest.raises(RuntimeError, match="KCPTransport is for httpx.Client"):
+        asyncio.run(get())
 
 
 def test_httpx_does_not_look_for_proxies_in_the_environment(site, monkeypatch):
