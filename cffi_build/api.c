@@ -136,13 +136,15 @@ static int run_relisten(ks_engine *e, ks_note *n)
     return ks_port_relisten(ks_engine_ports(e), o->udp_fd, &o->with, o->engine_fd, o->inode, o->backlog);
 }
 
-/* The pair, with A on the number app_fd; with `fill`, A is not writable, and the engine gets a duplicate of it.
+/* The pair, with A on the number app_fd, and if that had no peer before, app_fd itself; with `fill`, A is not writable, and the engine gets a duplicate of it.
  * message_bytes: see ks_front_pair. */
 static int make_front(open_note *o, int app_fd, bool fill, uint32_t message_bytes)
 {
-    int app;
+    int app = app_fd, error = message_bytes == 0 ? ks_front_join(app_fd, &o->engine_fd) : -EPROTOTYPE;
+    bool joined = error == 0;
     o->app_fd = -1;
-    int error = ks_front_pair(&app, &o->engine_fd, message_bytes);
+    if (!joined)
+        error = ks_front_pair(&app, &o->engine_fd, message_bytes);
     if (error < 0)
         return error;
     o->inode = ks_front_inode(app);
@@ -152,9 +154,9 @@ static int make_front(open_note *o, int app_fd, bool fill, uint32_t message_byte
         error = o->fill_bytes < 0 ? o->fill_bytes : o->app_fd < 0 ? -errno : 0;
         ks_front_own(o->app_fd);
     }
-    if (error == 0)
+    if (!joined && error == 0)
         error = ks_front_install(app, app_fd);
-    else
+    else if (!joined)
         close(app);
     if (error < 0) {
         ks_front_close(o->engine_fd);

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -118,6 +119,53 @@ int ks_front_pair(int *app, int *engine, uint32_t message_bytes)
     *engine = fds[1];
     return 0;
 }
+
+#if defined(__linux__) && !defined(KS_PLAIN)
+/* The connection that this process made to `listener`; -errno. Anyone on the machine may have connected before it. */
+static int accept_own(int listener)
+{
+    for (;;) {
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        struct ucred peer;
+        socklen_t len = sizeof peer;
+        if (fd < 0)
+            return -errno;
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.pid == getpid())
+            return fd;
+        close(fd);
+    }
+}
+
+int ks_front_join(int app_fd, int *engine)
+{
+    /* Linux gives a socket that is bound to no name an abstract one (unix(7), autobind). */
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    socklen_t len = sizeof name;
+    int result = -EINVAL, fl = fcntl(app_fd, F_GETFL), listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fl < 0 || listener < 0 || bind(listener, (struct sockaddr *)&name, sizeof name.sun_family) < 0 ||
+        listen(listener, 16) < 0 || getsockname(listener, (struct sockaddr *)&name, &len) < 0 ||
+        fcntl(app_fd, F_SETFL, fl | O_NONBLOCK) < 0) {
+        result = -errno;
+    } else {
+        result = connect(app_fd, (struct sockaddr *)&name, len) < 0 ? -errno : accept_own(listener);
+        (void)fcntl(app_fd, F_SETFL, fl);
+    }
+    if (listener >= 0)
+        close(listener);
+    if (result < 0)
+        return result;
+    ks_front_own(result);
+    *engine = result;
+    return 0;
+}
+#else
+int ks_front_join(int app_fd, int *engine)
+{
+    (void)app_fd;
+    (void)engine;
+    return -EOPNOTSUPP;
+}
+#endif
 
 int ks_front_fill(int app, int *sndbuf)
 {

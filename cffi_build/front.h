@@ -18,6 +18,9 @@ int ks_front_init(void);
 /* A connected AF_UNIX pair, close-on-exec; the engine's end is non-blocking and owned. messages: it keeps borders, and A
  * refuses messages of more than message_bytes with EMSGSIZE; else a stream, and message_bytes is 0. 0 or -errno. */
 int ks_front_pair(int *app, int *engine, uint32_t message_bytes);
+/* Makes app_fd itself, a stream socket of AF_UNIX that has no peer yet, the A of a new pair: its open file stays, so that
+ * what has it in an epoll set, or is its duplicate, goes on. 0 or -errno: it has a peer, or the system can't. */
+int ks_front_join(int app_fd, int *engine);
 /* Fills A's send buffer with zeros until it is not writable. -> bytes, or -errno. Undone by restoring `*sndbuf` on A and reading. */
 int ks_front_fill(int app, int *sndbuf);
 /* Moves `app` onto the number app_fd, keeping that number's O_NONBLOCK. 0 or -errno; app is closed either way. */

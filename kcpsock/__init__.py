@@ -6,7 +6,7 @@ adds, and the rest, passed on; tests/unit/test_face.py compares the lists with t
 imports only this module.
 """
 
-# ruff: noqa: E402, F401
+# ruff: noqa: E402, F401, I001
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING
 from gevent.monkey import get_original as _get_original
 
 if TYPE_CHECKING:
-    from socket import *  # noqa: F403
+    # Of two definitions a type checker keeps the first: ours, then the stdlib's for the rest.
+    from ._functions import create_connection as create_connection
+    from ._functions import create_server as create_server
+    from ._functions import fromfd as fromfd
+    from ._functions import socketpair as socketpair
+    from ._socket import socket as socket
+    from socket import *  # type: ignore[assignment]  # noqa: F403
 
 # In place of the stdlib's, under the same name.
 __implements__ = [
@@ -64,7 +70,9 @@ for _name in __imports__:
     globals()[_name] = _get_original("socket", _name)
 del _name
 
-from ._engine import KCPInfo, stats
+# "as": for type checkers these are the module's own.
+from ._engine import KCPInfo as KCPInfo
+from ._engine import stats as stats
 from ._functions import (  # type: ignore[assignment]
     close,
     create_connection,
@@ -80,18 +88,18 @@ from ._functions import (  # type: ignore[assignment]
     socketpair,
 )
 from ._options import (
-    KCP_ACK_NODELAY,
-    KCP_DSCP,
-    KCP_DUP,
-    KCP_INTERVAL,
-    KCP_NC,
-    KCP_NODELAY,
-    KCP_RATE_LIMIT,
-    KCP_RCVWND,
-    KCP_RESEND,
-    KCP_SNDWND,
-    KCP_WRITE_DELAY,
-    SOL_KCP,
+    KCP_ACK_NODELAY as KCP_ACK_NODELAY,
+    KCP_DSCP as KCP_DSCP,
+    KCP_DUP as KCP_DUP,
+    KCP_INTERVAL as KCP_INTERVAL,
+    KCP_NC as KCP_NC,
+    KCP_NODELAY as KCP_NODELAY,
+    KCP_RATE_LIMIT as KCP_RATE_LIMIT,
+    KCP_RCVWND as KCP_RCVWND,
+    KCP_RESEND as KCP_RESEND,
+    KCP_SNDWND as KCP_SNDWND,
+    KCP_WRITE_DELAY as KCP_WRITE_DELAY,
+    SOL_KCP as SOL_KCP,
 )
 from ._profile import Profile as Profile
 from ._profile import get_default_profile as get_default_profile

@@ -245,7 +245,8 @@ class socket(_Base):
         self.settimeout(self.gettimeout())
         life.join(self)
         for other in life.others(self):
-            os.dup2(self.fileno(), other.fileno(), inheritable=other.get_inheritable())
+            if not os.path.sameopenfile(self.fileno(), other.fileno()):
+                os.dup2(self.fileno(), other.fileno(), inheritable=other.get_inheritable())
         if life.state is not State.CONNECTING:
             _options.apply_all(self, life)
 
@@ -343,11 +344,24 @@ class socket(_Base):
             accepted.setblocking(True)
         return accepted, peer
 
-    def _accept_kcp(self, listener: Life) -> tuple[socket, Address]:
+    def _accept(self) -> tuple[int, Any]:
+        # What gevent's servers call in their hub, where nothing may wait: BlockingIOError when nobody is there. They
+        # put a socket of gevent's on the descriptor.
+        if self._life is None:
+            method = _Base._accept  # type: ignore[attr-defined]
+            found: tuple[int, Any] = _wait.attempt(self, self.gettimeout(), POLLIN, method, (), None)
+            return found
+        accepted, peer = self._accept_kcp(self._allowed(Event.ACCEPT), waits=False)
+        return accepted.detach(), peer
+
+    def _accept_kcp(self, listener: Life, *, waits: bool = True) -> tuple[socket, Address]:
         # One message from the engine is one connection: its names, and its descriptor.
         flags = int(_stdlib.MSG_CMSG_CLOEXEC)
         sizes = (ACCEPT_MSG_BYTES, _ACCEPT_ANCILLARY_BYTES)
-        message, ancillary, _, _ = self._io(POLLIN, _Base.recvmsg, sizes, flags, accepts=True)
+        if waits:
+            message, ancillary, _, _ = self._io(POLLIN, _Base.recvmsg, sizes, flags, accepts=True)
+        else:
+            message, ancillary, _, _ = _wait.attempt(self, self.gettimeout(), POLLIN, _Base.recvmsg, sizes, flags)
         if not message:
             raise error_of(EINVAL)  # shut down
         fds = array("i")

@@ -54,7 +54,7 @@ def cooperate(hub: Any, sock: Any, events: int, method: Callable[..., T], args: 
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         try:
-            return _attempt(sock, timeout, events, method, args, flags)
+            return attempt(sock, timeout, events, method, args, flags)
         except BlockingIOError:
             if timeout == 0:
                 raise
@@ -62,10 +62,10 @@ def cooperate(hub: Any, sock: Any, events: int, method: Callable[..., T], args: 
             raise timed_out()
 
 
-def _attempt(
+def attempt(
     sock: Any, timeout: Optional[float], events: int, method: Callable[..., T], args: Any, flags: Optional[int]
 ) -> T:
-    # One call that doesn't wait: BlockingIOError when it would.
+    """`method(sock, *args, flags)` once, without waiting: BlockingIOError when it would."""
     fd = sock.fileno()
     if fd >= 0 and timeout:
         # CPython would poll in the kernel by itself. Its descriptor is non-blocking already, so an object without

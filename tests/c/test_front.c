@@ -46,6 +46,29 @@ static void test_front_install_keeps_the_number(void)
     ks_front_close(engine);
 }
 
+static void test_front_join_keeps_the_open_file(void)
+{
+#if defined(__linux__) && !defined(KS_PLAIN)
+    int engine, second, app = socket(AF_UNIX, SOCK_STREAM, 0), other = dup(app);
+    uint64_t inode = ks_front_inode(app);
+    char byte;
+    CHECK_EQ(ks_front_join(app, &engine), 0);
+    CHECK(ks_front_inode(app) == inode && ks_front_inode(engine) != 0);
+    CHECK((fcntl(app, F_GETFL) & O_NONBLOCK) == 0 && (fcntl(engine, F_GETFL) & O_NONBLOCK) != 0);
+    CHECK(fcntl(engine, F_GETFD) & FD_CLOEXEC);
+    CHECK(send(other, "x", 1, 0) == 1 && recv(engine, &byte, 1, 0) == 1 && byte == 'x');
+    CHECK_EQ(ks_front_join(app, &second), -EISCONN);
+    ks_front_close(engine);
+    CHECK_EQ(recv(app, &byte, 1, 0), 0);
+    close(app);
+    close(other);
+    int inet = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(ks_front_join(inet, &second) < 0);
+    close(inet);
+    CHECK_EQ(ks_front_join(-1, &second), -EBADF);
+#endif
+}
+
 static void test_front_obituaries(void)
 {
     CHECK_EQ(ks_front_exhume(1), 0);
@@ -111,8 +134,9 @@ static void test_front_forgotten_after_fork(void)
 int main(int argc, char **argv)
 {
     static const check_test tests[] = {
-        TEST(test_front_fill_and_drain), TEST(test_front_install_keeps_the_number), TEST(test_front_obituaries),
-        TEST(test_front_obituaries_from_threads), TEST(test_front_forgotten_after_fork),
+        TEST(test_front_fill_and_drain), TEST(test_front_install_keeps_the_number),
+        TEST(test_front_join_keeps_the_open_file), TEST(test_front_obituaries), TEST(test_front_obituaries_from_threads),
+        TEST(test_front_forgotten_after_fork),
     };
     if (ks_front_init() < 0)
         return 2;

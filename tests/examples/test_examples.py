@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The examples run, and what the README shows is what they are."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -43,6 +44,37 @@ def test_before_and_after_differ_in_one_line():
 def test_echo_example(name):
     done = run("-W", "error", EXAMPLES / name)
     assert (done.stdout, done.stderr) == (b"b'hello'\n", b"")
+
+
+# Example -> what it needs besides kcpsock and the extra "test", and what it prints.
+PRINTS = {
+    "echo.py": (None, r"b'one'\nb'two'\nb'three'\nround trip \d+ ms, \d+ retransmissions\n"),
+    "requests_adapter.py": (None, "hello from files.example\n" * 2),
+    "https.py": (None, r"/report by TLSv1\.\d\nother\.example: the certificate is not for it\n"),
+    "httpx_transport.py": (None, "200 5000000 bytes\n"),
+    "socketserver_lines.py": (None, "drawer -> reward\nstressed -> desserts\n"),
+    "flask_pywsgi.py": ("flask", "Hello, Ada!\nHello, Grace!\n"),
+    "asyncio_client.py": (None, r"\['ONE', 'TWO', 'THREE'\]\n"),
+    "xmlrpc_calls.py": (None, r"2 \*\* 10 = 1024\nrefused: <class 'TypeError'>\n"),
+    "chat.py": (None, r"\* Ada comes\n\* Bob comes\nBob: Hello!\nAda: Hello, Bob\.\n\* Bob goes\n"),
+    "route.py": (None, "hello from the service over KCP\nhello from the database over TCP\n"),
+}
+
+
+@pytest.mark.parametrize("name", PRINTS)
+def test_example(name, require_peer):
+    package, expected = PRINTS[name]
+    if package:
+        found = importlib.util.find_spec(package) is not None
+        require_peer(f"the PyPI package {package}", found, "pip install kcpsock[clients]")
+    done = run("-W", "always::ResourceWarning", EXAMPLES / name)
+    assert re.fullmatch(expected, done.stdout.decode()), done.stdout
+    assert done.stderr == b""
+
+
+def test_every_example_is_run():
+    others = {"before.py", "after.py", "demo.py", "serve_directory.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTS, *others}
 
 
 def test_readme_shows_the_echo_examples():

@@ -2,6 +2,7 @@
 """The descriptor with select, poll, epoll, selectors, os and asyncio."""
 
 import asyncio
+import errno
 import os
 import select
 import selectors
@@ -10,6 +11,7 @@ import socket
 import gevent
 import gevent.os
 import gevent.socket
+import pytest
 
 from .conftest import LONG_S, eventually, read_exactly
 
@@ -227,3 +229,22 @@ def test_socket_pair_is_ordinary(net):
     a.sendall(b"x")
     assert read_exactly(b, 1) == b"x"
     assert type(a) is net.module.socket
+
+
+@pytest.mark.skipif(os.environ.get("KCPSOCK_PLAIN") == "1", reason="the plain build puts a new descriptor in the place")
+def test_epoll_that_knew_the_socket_before(net):
+    # Old event loops (asyncore's kind) register a socket when it is made, and listen or connect then.
+    server, client = net.socket(), net.socket()
+    with select.epoll() as epoll:
+        epoll.register(server, select.EPOLLIN)
+        epoll.register(client, select.EPOLLIN | select.EPOLLOUT)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        client.setblocking(False)
+        assert client.connect_ex(server.getsockname()) == errno.EINPROGRESS
+        expected = {(server.fileno(), select.EPOLLIN), (client.fileno(), select.EPOLLOUT)}
+        eventually(lambda: set(epoll.poll(LONG_S)) == expected)
+        conn, _ = net.accept(server)
+        conn.sendall(b"hello")
+        eventually(lambda: epoll.poll(LONG_S) == [(client.fileno(), select.EPOLLIN | select.EPOLLOUT)])
+        assert client.recv(5) == b"hello"

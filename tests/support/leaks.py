@@ -10,6 +10,7 @@ The engine starts at first use and stays: use kcpsock once before (the fixture `
 import os
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
 
 PATIENCE_S = 5.0  # closed sessions linger in the engine for a moment
@@ -42,9 +43,15 @@ def snapshot():
     """All that counts as a leak when it is new: a set of texts for a message."""
     return (
         {f"fd {fd} -> {what}" for fd, what in open_fds().items()}
-        | {f"native thread {tid} ({name})" for tid, name in native_threads().items()}
+        | _numbered(f"native thread ({name})" for name in native_threads().values())
         | {repr(thread) for thread in threading.enumerate()}
     )
+
+
+def _numbered(names):
+    # Threads by number, not by id: pytest's faulthandler_timeout has one of its own for each test.
+    counts = Counter(names)
+    return {f"{name} no. {number}" for name, count in counts.items() for number in range(1, count + 1)}
 
 
 @contextmanager
