@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kcpsock import _engine
 from kcpsock._fec import coefficients
 from kcpsock._native import ffi, lib
 from tests.support.fec import (
@@ -29,6 +30,12 @@ from tests.support.fec import (
 
 def wrap(ds, ps):
     return 0xFFFFFFFF // (ds + ps) * (ds + ps)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_engine_runs():
+    """One that other tests have started would still give memory back while these look at it."""
+    _engine._drain_and_stop()
 
 
 @pytest.fixture(autouse=True)
