@@ -488,6 +488,8 @@ class socket(_Base):
     ) -> Any:
         # method(self, *args, flags), waiting as the thread demands. `accepts`: not bytes of a stream, but a listener's
         # messages.
+        if flags is None and not accepts:
+            return method(self, *args, flags)  # for the stdlib to refuse
         if self._life is not None and not accepts and flags is not None:
             if self._life.state not in FLOWING:
                 _arguments.check(self._life.family, method, *args, flags)

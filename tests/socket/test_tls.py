@@ -204,7 +204,10 @@ def test_tls_reset(blocking, secured):
 def test_tls_end_without_farewell(blocking, secured):
     client, conn = secured
     os.close(client.detach())
-    assert conn.recv(1) == b""
+    try:
+        assert conn.recv(1) == b""
+    except ConnectionResetError:
+        pass  # TCP's, which had a session ticket to read when it closed
 
 
 def test_tls_nonblocking_handshake(blocking, contexts, server):
