@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Old programs, in programs/, that know nothing of kcpsock: run over TCP as they are, and over KCP without a change."""
 
-import gc
 import importlib.util
 import socket
 import subprocess
@@ -67,7 +66,6 @@ def no_leaks_left():
     kcpsock.create_server(("127.0.0.1", 0)).close()  # starts the engine
     with leaks.check():
         yield
-        gc.collect()  # websockets leaves its selector to it
 
 
 @pytest.fixture
