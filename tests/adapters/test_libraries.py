@@ -120,13 +120,13 @@ def test_https(make_client, make_site, server_context, ca_file):
 
 def test_https_unknown_authority(make_client, make_site, server_context):
     site, client = make_site(ssl_context=server_context), make_client()
-    with pytest.raises(client.tls_error, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(client.tls_error, match="CERTIFICATE_VERIFY_FAILED|match"):
         client.get(site.url + "hello")
 
 
 def test_https_wrong_name(make_client, make_site, server_context, ca_file):
     site, client = make_site(ssl_context=server_context), make_client(ca=ca_file)
-    with pytest.raises(client.tls_error, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(client.tls_error, match="CERTIFICATE_VERIFY_FAILED|match"):
         client.get(f"https://127.0.0.1:{site.port}/hello")
 
 
@@ -146,7 +146,7 @@ def test_endpoint_https_checks_the_name_of_the_url(make_client, make_site, serve
         site = make_site(ssl_context=server_context)
         client = make_client(ca=ca_file, endpoint=("127.0.0.1", site.port))
         assert client.get("https://files.example/hello") == b"files.example 1"
-        with pytest.raises(client.tls_error, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(client.tls_error, match="CERTIFICATE_VERIFY_FAILED|match"):
             client.get("https://other.example/hello")
     finally:
         server_context.sni_callback = None

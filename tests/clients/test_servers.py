@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""paramiko, smtplib, ftplib and websocket-client with Python's servers, which run over the same sockets."""
+"""paramiko, smtplib, ftplib and websocket-client with servers in Python, which run over the same sockets."""
 
 import asyncio
 import contextlib
@@ -127,19 +127,9 @@ def test_ftplib(way, require_package, tmp_path):
 def test_websocket_client(way, require_package):
     require_package("websocket", "websocket-client")
     require_package("websockets", "websockets")
-    from websockets.sync.server import serve
-
-    def echo(connection):
-        for message in connection:
-            connection.send(message)
-
-    listener = way.listener()
-    with serve(echo, sock=listener) as server:
-        serving = threading.Thread(target=server.serve_forever)
-        serving.start()
-        try:
-            expected = ["hello", "True", "4950", "timed out", "end"]
-            assert way.run("use_websocket.py", *listener.getsockname()) == expected
-        finally:
-            server.shutdown()
-            serving.join()
+    with way.start("serve_websockets.py") as server:
+        port = int(server.stdout.readline())
+        expected = ["hello", "True", "4950", "timed out", "end"]
+        assert way.run("use_websocket.py", "127.0.0.1", port) == expected
+        server.communicate(timeout=LONG_S)
+    assert server.returncode == 0
