@@ -136,8 +136,8 @@ static int run_relisten(ks_engine *e, ks_note *n)
     return ks_port_relisten(ks_engine_ports(e), o->udp_fd, &o->with, o->engine_fd, o->inode, o->backlog);
 }
 
-/* The pair, with A on the number app_fd, and if that had no peer before, app_fd itself; with `fill`, A is not writable, and the engine gets a duplicate of it.
- * message_bytes: see ks_front_pair. */
+/* The pair, with A on the number app_fd: what is there becomes A itself where it can (ks_front_join). With `fill`, A is
+ * not writable, and the engine gets a duplicate of it. message_bytes: see ks_front_pair. */
 static int make_front(open_note *o, int app_fd, bool fill, uint32_t message_bytes)
 {
     int app = app_fd, error = message_bytes == 0 ? ks_front_join(app_fd, &o->engine_fd) : -EPROTOTYPE;

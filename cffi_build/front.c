@@ -141,7 +141,8 @@ int ks_front_join(int app_fd, int *engine)
     /* Linux gives a socket that is bound to no name an abstract one (unix(7), autobind). */
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     socklen_t len = sizeof name;
-    int result = -EINVAL, fl = fcntl(app_fd, F_GETFL), listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int result, fl = fcntl(app_fd, F_GETFL);
     if (fl < 0 || listener < 0 || bind(listener, (struct sockaddr *)&name, sizeof name.sun_family) < 0 ||
         listen(listener, 16) < 0 || getsockname(listener, (struct sockaddr *)&name, &len) < 0 ||
         fcntl(app_fd, F_SETFL, fl | O_NONBLOCK) < 0) {
