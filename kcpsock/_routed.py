@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import _socket
 import os
+from errno import EADDRINUSE
 from typing import Any, Callable, ClassVar, Optional
 
 from . import _options
@@ -28,15 +29,16 @@ class RoutedSocket(socket):
     """A kcpsock.socket that becomes KCP or TCP at connect() and bind().
 
     `RoutedSocket.route`, one for the process, is called with the address, and gives the Profile of a KCP socket or
-    None for TCP. A socket that was bound is routed again by the address that it connects to: it keeps its name and
-    changes its kind, if it must.
+    None for TCP. A socket that was bound is routed again by the address that it connects to: it keeps its name, if that
+    is free there, and changes its kind, if it must.
     """
 
-    __slots__ = ("_shelved",)
+    __slots__ = ("_any_port", "_shelved")
     __module__ = "kcpsock"
 
     route: ClassVar[Callable[[Any], Optional[Profile]]] = staticmethod(lambda address: get_default_profile())
 
+    _any_port: bool
     _shelved: Optional[Life]
 
     def __init__(
@@ -48,6 +50,7 @@ class RoutedSocket(socket):
         *,
         profile: Optional[Profile] = None,
     ) -> None:
+        self._any_port = False
         self._shelved = None
         super().__init__(family, type, proto, fileno, profile=profile)
 
@@ -61,6 +64,7 @@ class RoutedSocket(socket):
     def bind(self, address: Any, /) -> None:
         self._follow_route(address)
         super().bind(address)
+        self._any_port = address[1] == 0
 
     def listen(self, backlog: Optional[int] = None, /) -> None:
         if self._life is not None and self._life.state is State.NEW:
@@ -105,7 +109,7 @@ class RoutedSocket(socket):
         try:
             _options.copy_to(tcp, life)
             if life.bound:
-                tcp.bind(life.bound)
+                self._bind_again(tcp.bind, life.bound)
             life.close_port()
             life.forget_name()
             for sock in (self, *life.others(self)):
@@ -130,5 +134,14 @@ class RoutedSocket(socket):
         self.settimeout(self.gettimeout())
         _options.apply_all(self, life)
         if name[1]:
-            life.bind(name)
+            self._bind_again(life.bind, name)
             life.move(Event.BIND)
+
+    def _bind_again(self, bind: Callable[[Any], None], name: Any) -> None:
+        # The same port of the other kind, UDP's or TCP's. If it is taken there, and any was good, any other.
+        try:
+            bind(name)
+        except OSError as error:
+            if error.errno != EADDRINUSE or not self._any_port:
+                raise
+            bind((name[0], 0, *name[2:]))

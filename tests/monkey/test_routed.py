@@ -186,6 +186,37 @@ def test_a_name_from_bind_is_kept(server, route, keep, bound_as):
     echo(sock)
 
 
+@pytest.mark.parametrize("any_port", [True, False])
+def test_a_name_that_is_taken_there(route, keep, any_port):
+    # Any port was good: another one then. This one was asked for: it is in use.
+    server = keep(socket.create_server(("127.0.0.1", 0)))
+    route[0] = FAST
+    sock = keep(RoutedSocket())
+    while True:
+        sock.bind(("127.0.0.1", 0))
+        name = sock.getsockname()
+        taken = keep(socket.socket())
+        try:
+            taken.bind(name)
+            break
+        except OSError:  # somebody else's already
+            sock = keep(RoutedSocket())
+    if not any_port:
+        sock.close()
+        route[name[1]] = FAST
+        sock = keep(RoutedSocket())
+        sock.bind(name)
+        with pytest.raises(OSError) as caught:
+            sock.connect(server.getsockname())
+        assert caught.value.errno == errno.EADDRINUSE
+        return
+    sock.connect(server.getsockname())
+    assert sock.getsockname() not in (name, ("127.0.0.1", 0))
+    conn, peer = server.accept()
+    keep(conn)
+    assert peer == sock.getsockname()
+
+
 @pytest.mark.parametrize("profile", [FAST, None])
 @pytest.mark.parametrize("bound", [True, False])
 def test_listeners(route, keep, profile, bound):
