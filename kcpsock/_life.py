@@ -162,8 +162,15 @@ class Life:
 
     def _port(self) -> Any:
         # The UDP socket that connect() or listen() starts from, taken out of the parking place.
+        if self.udp_fd < 0 and not self.bound:
+            return self._udp_socket()
         if self.udp_fd < 0:
-            return self._bound(self.bound) if self.bound else self._udp_socket()
+            udp = self._bound_or_adopted(self.bound)  # an engine may be about to close the one of the last attempt
+            if self.adopted:
+                self.adopted = False
+                udp.close()
+                raise error_of(EADDRINUSE)
+            return udp
         udp = _socket.socket(self.family, _socket.SOCK_DGRAM, 0, self.udp_fd)
         self.udp_fd = -1
         if self.adopted:
