@@ -11,8 +11,8 @@ SECONDS = 1.0
 
 @pytest.mark.parametrize("direction", ["receive", "send"])
 def test_busy_python_costs_no_retransmission(peers, direction):
-    """No loss: whatever is sent twice was sent twice because an end was late. A retransmission timeout of 200 ms is more
-    than a busy machine costs, and far less than the second for which nobody else gets the GIL."""
+    """No loss: whatever is sent twice was sent twice because an end was late. A retransmission timeout of 200 ms is
+    more than a busy machine costs, and far less than the second for which nobody else gets the GIL."""
     server, client = peers(), peers()
     for peer in (server, client):
         peer.profile(mode="normal", interval=200)
