@@ -302,6 +302,5 @@ void ks_engine_loop(ks_engine *e)
     for (ks_note *n = e->waiting; n != NULL; n = n->next)
         n->due_ms = 0;
     read_notes(e); /* whoever still waits gets an answer */
-    close_all(e);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

@@ -30,7 +30,8 @@ ks_engine *ks_engine_new(ks_udp_way way, int *error);
 /* After ks_engine_loop has returned, or if it never ran. */
 void ks_engine_del(ks_engine *engine);
 void ks_engine_loop(ks_engine *engine);
-/* Makes the loop return; sessions end without a farewell. */
+/* Makes the loop return. Descriptors stay open until ks_engine_del or the end of the process: who waits at one when the
+ * interpreter exits, in accept() say, is not woken, as with TCP. */
 void ks_engine_halt(ks_engine *engine);
 /* -> the note's answer, -ESHUTDOWN when the engine has stopped. */
 int ks_engine_ask(ks_engine *engine, ks_note *note);

@@ -74,6 +74,36 @@ def test_exit_without_close(threads):
     finish(process)
 
 
+def test_exit_while_daemon_threads_wait():
+    """They are not woken: nothing is printed of accept() or recv() that failed."""
+    program = python(
+        """
+        import threading, warnings
+        import kcpsock as socket
+
+        warnings.simplefilter("ignore")  # that sockets are left open
+        server = socket.create_server(("127.0.0.1", 0))
+
+        def serve():
+            while True:
+                peer, _ = server.accept()
+                threading.Thread(target=echo, args=(peer,), daemon=True).start()
+
+        def echo(peer):
+            while data := peer.recv(100):
+                peer.sendall(data)
+
+        threading.Thread(target=serve, daemon=True).start()
+        clients = [socket.create_connection(server.getsockname()) for _ in range(3)]
+        for client in clients:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+            threading.Thread(target=client.recv, args=(1,), daemon=True).start()
+        """
+    )
+    assert finish(program) == ""
+
+
 def test_exit_of_multiprocessing_child(threads):
     server = threads.listener()
     process = python(
