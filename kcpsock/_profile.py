@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Profile: how a KCP connection is to behave. A value, checked when it is made; knows nothing of sockets or C.
+"""Profile: how a KCP connection is to behave. A value, checked when it is made; knows nothing of sockets.
 
 `python -m kcpsock._profile` prints the README's table from the field descriptions below.
 """
