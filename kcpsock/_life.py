@@ -142,6 +142,8 @@ class Life:
             errno = udp.connect_ex(address)
             if not errno and address[1] == 0:
                 errno = ECONNREFUSED  # UDP takes port 0 as "no peer"; nobody can listen there
+            elif not errno and udp.getsockname() == udp.getpeername():
+                errno = ECONNREFUSED  # it is not listening; the kernel may have given it the very port it asks for
             check(-errno)
             self.laddr, self.raddr = udp.getsockname(), udp.getpeername()
         except BaseException:

@@ -97,6 +97,16 @@ def test_connect_refused_listener_just_closed(net, server):
         net.socket().connect(address)
 
 
+def test_connect_refused_by_itself(kcp):
+    # The kernel may give a connecting socket the very port that it asks for. TCP then connects it to itself.
+    sock = kcp.socket()
+    sock.bind(("127.0.0.1", 0))
+    with pytest.raises(ConnectionRefusedError):
+        sock.connect(sock.getsockname())
+    server = kcp.listener()
+    sock.connect(server.getsockname())  # it is good for another try
+
+
 def test_connect_refused_port_0(net):
     with pytest.raises(ConnectionRefusedError):
         net.socket().connect(("127.0.0.1", 0))
