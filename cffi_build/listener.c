@@ -78,7 +78,8 @@ static int hand_over(ks_port *p, ks_stream *st)
     if (n == (ssize_t)sizeof names)
         return 1;
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS)) {
-        p->front.writable = errno == EINTR;
+        if (errno != EINTR)
+            ks_poller_blocked(&p->core->poller, &p->front);
         return 0;
     }
     return -1;

@@ -27,10 +27,25 @@ void ks_poller_free(ks_poller *p)
     ks_front_close(p->epoll_fd);
 }
 
+static int ask(ks_poller *p, ks_source *s, int op, bool out)
+{
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = s};
+    ev.events |= out ? (uint32_t)EPOLLOUT : 0u;
+    s->out_asked = out;
+    return epoll_ctl(p->epoll_fd, op, s->fd, &ev) < 0 ? -errno : 0;
+}
+
 int ks_poller_add(ks_poller *p, ks_source *s)
 {
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = s};
-    return epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, s->fd, &ev) < 0 ? -errno : 0;
+    s->writable = true;
+    return ask(p, s, EPOLL_CTL_ADD, false);
+}
+
+void ks_poller_blocked(ks_poller *p, ks_source *s)
+{
+    s->writable = false;
+    if (!s->out_asked)
+        (void)ask(p, s, EPOLL_CTL_MOD, true); /* what is there already is told too */
 }
 
 void ks_poller_del(ks_poller *p, ks_source *s)
@@ -45,8 +60,11 @@ int ks_poller_wait(ks_poller *p, int timeout_ms, ks_source **changed, int max)
     int n = epoll_wait(p->epoll_fd, ev, max < 128 ? max : 128, timeout_ms);
     for (int i = 0; i < n; i++) {
         ks_source *s = ev[i].data.ptr;
+        if (ev[i].events == EPOLLOUT && s->writable)
+            (void)ask(p, s, EPOLL_CTL_MOD, false); /* a wake for nothing: an application's reads make room all the time */
         s->readable |= (ev[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
         s->writable |= (ev[i].events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0;
+        s->read_end |= (ev[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
         s->hung_up |= (ev[i].events & EPOLLHUP) != 0;
         changed[i] = s;
     }
@@ -85,8 +103,15 @@ int ks_poller_add(ks_poller *p, ks_source *s)
         p->capacity = capacity;
     }
     s->place = p->count;
+    s->writable = true;
     p->sources[p->count++] = s;
     return 0;
+}
+
+void ks_poller_blocked(ks_poller *p, ks_source *s)
+{
+    (void)p;
+    s->writable = false;
 }
 
 void ks_poller_del(ks_poller *p, ks_source *s)
@@ -114,6 +139,7 @@ int ks_poller_wait(ks_poller *p, int timeout_ms, ks_source **changed, int max)
         left--;
         s->readable |= (fds[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0;
         s->writable |= (fds[i].revents & (POLLOUT | POLLHUP | POLLERR)) != 0;
+        s->read_end = true; /* without POLLRDHUP nobody knows: only a read of 0 bytes tells */
         s->hung_up |= (fds[i].revents & POLLHUP) != 0;
         changed[n++] = s;
     }

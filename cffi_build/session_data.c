@@ -16,6 +16,7 @@
 
 #define TURN_PIECES 64
 #define RATE_AHEAD_MS 50u
+#define BURST_LEAST 2048u     /* bytes that a read of E offers room for, at least */
 #define CODEC_SLACK 64u /* what a piece that can't be compressed grows by, and the stream's beginning */
 #define ANSWERS_PKTS 64u      /* our own frames that may wait on top of the send window before the peer's are read on */
 
@@ -191,7 +192,7 @@ void ks_stream_deliver(ks_stream *st)
 {
     ks_session *s = st->session;
     uint32_t before = st->rx_charge;
-    uint32_t n = ks_stream_write(st);
+    uint32_t n = ks_stream_write(st, &s->core->poller);
     s->buffered -= before - st->rx_charge;
     if (n > 0 && s->smux && s->parser.version == 2 && !st->fin_rcvd && ks_smux_flow_consume(&st->flow, n)) {
         uint8_t upd[KS_SMUX_UPD];
@@ -253,14 +254,45 @@ static uint32_t count_sent(ks_stream *st, uint32_t bytes)
     return bytes;
 }
 
-/* Reads `avail` bytes or less from E straight into segments, behind a frame head with smux. -> bytes, 0 when there is no room. */
-static uint32_t collect_frame(ks_stream *st, uint32_t avail)
+/* The application will send no more. */
+static void end_application(ks_stream *st)
+{
+    st->app_eof = true;
+    if (!(st->app_closed && st->linger_s == 0))
+        ks_stream_put_fin(st);
+}
+
+/* A read from E gave 0, or failed with `error`. -> true: try again */
+static bool after_failed_read(ks_stream *st, ssize_t n, int error)
+{
+    if (n < 0 && error == EINTR)
+        return true;
+    if (n < 0 && (error == EAGAIN || error == EWOULDBLOCK)) {
+        st->src.readable = false;
+        if (!st->session->core->draining)
+            return false;
+        st->app_closed = true;
+    }
+    /* 0: the application's EOF; ECONNRESET: it closed with data unread, all it sent has been read. */
+    end_application(st);
+    return false;
+}
+
+/* How much the next read offers room for, by what this one found: a short read tells that E is empty. */
+static void learn_burst(ks_stream *st, uint32_t offered, uint32_t got)
+{
+    uint32_t most = got < offered ? 2 * got : 4 * offered;
+    st->burst = most < BURST_LEAST ? BURST_LEAST : most > KS_SMUX_FRAME_MAX ? KS_SMUX_FRAME_MAX : most;
+}
+
+/* Reads from E straight into segments, behind a frame head with smux. -> true when there may be more and there was room. */
+static bool collect_frame(ks_stream *st)
 {
     ks_session *s = st->session;
-    uint32_t head = s->smux ? KS_SMUX_HEAD : 0, want = frame_room(st, avail, head);
+    uint32_t head = s->smux ? KS_SMUX_HEAD : 0, want = frame_room(st, st->burst > 0 ? st->burst : BURST_LEAST, head);
     if (want == 0)
-        return 0;
-    struct iovec iov[TURN_PIECES], *at = iov;
+        return false;
+    struct iovec iov[TURN_PIECES];
     int pieces = ks_kcp_alloc_tail(&s->kcp, head + want, iov, TURN_PIECES);
     size_t space = 0;
     for (int i = 0; i < pieces; i++)
@@ -268,28 +300,35 @@ static uint32_t collect_frame(ks_stream *st, uint32_t avail)
     if (space <= head) {
         ks_kcp_commit(&s->kcp, 0);
         s->starved = true;
-        return 0;
+        return false;
     }
+    struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)pieces};
     uint8_t *frame[KS_SMUX_HEAD], bytes[KS_SMUX_HEAD]; /* where each byte of the head goes: it may lie across two pieces */
     for (uint32_t done = 0; done < head; done++) {
-        frame[done] = at->iov_base;
-        at->iov_base = (uint8_t *)at->iov_base + 1;
-        if (--at->iov_len == 0) {
-            at++;
-            pieces--;
+        frame[done] = m.msg_iov->iov_base;
+        m.msg_iov->iov_base = (uint8_t *)m.msg_iov->iov_base + 1;
+        if (--m.msg_iov->iov_len == 0) {
+            m.msg_iov++;
+            m.msg_iovlen--;
         }
     }
-    ssize_t n = readv(st->src.fd, at, pieces);
+    ssize_t n = recvmsg(st->src.fd, &m, MSG_DONTWAIT);
     if (n <= 0) {
+        int error = errno;
         ks_kcp_commit(&s->kcp, 0);
-        return 0;
+        return after_failed_read(st, n, error);
     }
-    want = (uint32_t)n; /* fewer than the kernel said where SCM_RIGHTS stand between: one read does not pass them */
-    ks_smux_head(bytes, s->parser.version, KS_SMUX_PSH, (uint16_t)want, st->sid);
+    uint32_t got = (uint32_t)n;
+    ks_smux_head(bytes, s->parser.version, KS_SMUX_PSH, (uint16_t)got, st->sid);
     for (uint32_t done = 0; done < head; done++)
         *frame[done] = bytes[done];
-    ks_kcp_commit(&s->kcp, head + want);
-    return count_sent(st, want);
+    ks_kcp_commit(&s->kcp, head + got);
+    learn_burst(st, want, got);
+    /* SCM_RIGHTS (MSG_CTRUNC) end a read early; after the last byte comes the end, which the kernel has told already. */
+    if (got < space - head && (m.msg_flags & MSG_CTRUNC) == 0 && !st->src.read_end && !s->core->draining)
+        st->src.readable = false;
+    (void)count_sent(st, got);
+    return st->src.readable;
 }
 
 /* As collect_frame, on a session that compresses: a frame goes through the codec as one piece, as kcptun does it. */
@@ -343,21 +382,14 @@ static bool is_empty_message(const ks_stream *st)
 #endif
 }
 
-/* Moves one frame's worth. -> true when there may be more and there was room. */
-static bool collect(ks_stream *st)
+/* Moves one message, or one frame's worth that is compressed. -> true when there may be more and there was room. */
+static bool collect_piece(ks_stream *st)
 {
-    ks_session *s = st->session;
-    if (!st->src.readable || st->app_eof || st->connecting || st->src.fd < 0)
-        return false;
-    if (ks_kcp_room(&s->kcp) <= KS_SMUX_HEAD)
-        return false;
     int avail = 0;
     if (ioctl(st->src.fd, FIONREAD, &avail) < 0)
         avail = 0;
     if (avail > 0)
-        return st->messages    ? collect_message(st)
-               : s->codec != 0 ? collect_compressed(st, (uint32_t)avail) > 0
-                               : collect_frame(st, (uint32_t)avail) > 0;
+        return st->messages ? collect_message(st) : collect_compressed(st, (uint32_t)avail) > 0;
     char peek;
     ssize_t n = recv(st->src.fd, &peek, 1, MSG_PEEK | MSG_DONTWAIT);
     if (n > 0)
@@ -366,19 +398,18 @@ static bool collect(ks_stream *st)
         (void)recv(st->src.fd, &peek, 1, MSG_DONTWAIT);
         return true;
     }
-    if (n < 0 && errno == EINTR)
-        return true;
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-        st->src.readable = false;
-        if (!s->core->draining)
-            return false;
-        st->app_closed = true;
-    }
-    /* 0: the application's EOF; ECONNRESET: it closed with data unread, all it sent has been read. */
-    st->app_eof = true;
-    if (!(st->app_closed && st->linger_s == 0))
-        ks_stream_put_fin(st);
-    return false;
+    return after_failed_read(st, n, errno);
+}
+
+/* -> true when something moved or may move at once: there may be more, and there was room. */
+static bool collect(ks_stream *st)
+{
+    ks_session *s = st->session;
+    if (!st->src.readable || st->app_eof || st->connecting || st->src.fd < 0)
+        return false;
+    if (ks_kcp_room(&s->kcp) <= KS_SMUX_HEAD)
+        return false;
+    return st->messages || s->codec != 0 ? collect_piece(st) : collect_frame(st);
 }
 
 /* Data waits in the pair that no window has room for. */

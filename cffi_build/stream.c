@@ -144,7 +144,7 @@ bool ks_stream_has_endless_message(const ks_stream *st)
     return st->messages && st->rx_count >= MESSAGE_PIECES && gather(st, iov, MESSAGE_PIECES, &bytes, &whole) == MESSAGE_PIECES && !whole;
 }
 
-uint32_t ks_stream_write(ks_stream *st)
+uint32_t ks_stream_write(ks_stream *st, ks_poller *poller)
 {
     uint32_t total = 0;
     while (st->rx_count > 0) {
@@ -161,11 +161,11 @@ uint32_t ks_stream_write(ks_stream *st)
             ssize_t n = sendmsg(st->src.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
             if (n >= 0) {
                 if ((size_t)n < bytes)
-                    st->src.writable = false;
+                    ks_poller_blocked(poller, &st->src);
                 consume(st, (size_t)n, pieces);
                 total += (uint32_t)n;
             } else if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ENOMEM)
-                st->src.writable = false;
+                ks_poller_blocked(poller, &st->src);
             else if (errno != EINTR)
                 st->app_deaf = true;
         } else if (st->app_deaf) {

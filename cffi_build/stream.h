@@ -27,6 +27,7 @@ typedef struct ks_stream {
     ks_slice *rx;                /* ring of slices for the application */
     uint32_t rx_head, rx_count, rx_cap, rx_charge;
 
+    uint32_t burst;              /* bytes that the next read of E offers room for; 0: not known yet */
     int app_fd;                  /* A: of an accepted stream until accept() gets it, of a connecting one until it stands; else -1 */
     int fill_bytes, app_sndbuf;  /* a connecting stream: the filler in the pair, and what A's buffer was */
     uint64_t oob_id;             /* under which out-of-band packets go to Python; 0: they don't */
@@ -54,7 +55,7 @@ void ks_stream_close_front(ks_core *core, ks_stream *stream);
 /* Queues bytes of seg (a reference is taken). KS_OK or KS_ENOMEM. */
 int ks_stream_take(ks_stream *stream, ks_seg *seg, uint16_t off, uint16_t len);
 /* Writes what E takes. -> payload bytes that left the queue, dropped ones included. */
-uint32_t ks_stream_write(ks_stream *stream);
+uint32_t ks_stream_write(ks_stream *stream, ks_poller *poller);
 /* Message mode: more fragments wait than a message can have. */
 bool ks_stream_has_endless_message(const ks_stream *stream);
 /* What a slice counts against the session's buffer: its bytes and its share of the slab around them. */
