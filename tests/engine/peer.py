@@ -99,7 +99,8 @@ def counts():
         "fds": len(leaks.open_fds()),
         "threads": len(native),
         "library_threads": len(native.keys() - python_threads),
-        "rss_bytes": _rss_bytes(),
+        "rss_bytes": _memory_bytes("VmRSS"),
+        "rss_peak_bytes": _memory_bytes("VmHWM"),
     }
 
 
@@ -108,9 +109,9 @@ def info(name):
     return {field: getattr(found, field) for field in found.__dataclass_fields__}
 
 
-def _rss_bytes():
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[1]) * 4096
+def _memory_bytes(what):
+    with open("/proc/self/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith(f"{what}:"))
 
 
 # --- transfers --------------------------------------------------------------------------------------------------------

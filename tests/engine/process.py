@@ -3,6 +3,8 @@
 
 import json
 import os
+import select
+import socket as stdlib
 import subprocess
 import sys
 import time
@@ -101,3 +103,10 @@ def eventually(condition, explain=lambda: "", patience_s=LONG_S):
         assert time.monotonic() < end, f"it never happened; {explain()}"
         time.sleep(0.02)
     return value
+
+
+def a_moment(seconds):
+    """Waits for a kernel timer: nothing else can wake this select()."""
+    silent, other = stdlib.socketpair()
+    with silent, other:
+        select.select([silent], [], [], seconds)

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Who has nothing to do does nothing: connections that rest send no packet and need no CPU."""
 
-import select
-import socket as stdlib
-
 import pytest
 
-from .process import eventually
+from .process import a_moment, eventually
 
 SESSIONS = 50
 WORK = ("OutPkts", "InPkts", "OutSegs", "InSegs", "OutBytes", "InBytes")
@@ -16,13 +13,6 @@ def open_sessions(server, client, port):
     for number in range(SESSIONS):
         client.connect(port, f"client {number}")
         server.accept(f"conn {number}")
-
-
-def a_moment(seconds):
-    """Waits for a kernel timer: nothing else can wake this select()."""
-    silent, other = stdlib.socketpair()
-    with silent, other:
-        select.select([silent], [], [], seconds)
 
 
 def work(*peers):
