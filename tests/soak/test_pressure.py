@@ -11,7 +11,9 @@ SECRET = {"key": "a passphrase", "crypt": "aes-128-gcm"}
 
 
 @pytest.mark.parametrize("framing", ["smux", "raw"])
-@pytest.mark.parametrize("profile", [{"fec": (10, 3)}, SECRET, {"fec": (10, 3), **SECRET}], ids=["fec", "crypt", "both"])
+@pytest.mark.parametrize(
+    "profile", [{"fec": (10, 3)}, SECRET, {"fec": (10, 3), **SECRET}], ids=["fec", "crypt", "both"]
+)
 def test_pressure_1_gib_sealed(peers, framing, profile):  # noqa: F811
     hold_and_release(peers, 1024 * MIB, framing, **profile)
 
