@@ -309,15 +309,14 @@ def compute(seconds):
     return steps
 
 
-def compute_while(name, seconds, seed, size, direction):
-    """compute() in this thread, while another sends or receives. -> steps, [bytes, SHA-256] or None"""
-    sock = _sockets[name]
+def compute_while(names, seconds, seed, size, direction):
+    """compute() in this thread, while others send or receive, one for each connection. -> steps, what these returned"""
     if direction == "send":
-        other = Task(_send, sock, seed, size, True)
+        others = [Task(_send, _sockets[name], seed, size, True) for name in names]
     else:
-        other = Task(_receive, sock, None)
+        others = [Task(_receive, _sockets[name], None) for name in names]
     steps = compute(seconds)
-    return steps, other.result()
+    return steps, [other.result() for other in others]
 
 
 # --- the program ------------------------------------------------------------------------------------------------------
