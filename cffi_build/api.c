@@ -112,9 +112,10 @@ void ks_forget_engines(void)
 
 typedef struct {
     ks_note note;
-    int udp_fd, engine_fd, app_fd, fill_bytes, app_sndbuf, backlog;
-    uint64_t inode;
+    int udp_fd, engine_fd, app_fd, fill_bytes, app_sndbuf;
+    uint64_t inode; /* A's; run_find: the UDP socket's */
     ks_settings with;
+    ks_lobby *lobby;
 } open_note;
 
 static int run_connect(ks_engine *e, ks_note *n)
@@ -122,18 +123,6 @@ static int run_connect(ks_engine *e, ks_note *n)
     const open_note *o = (const open_note *)n;
     return ks_port_connect(ks_engine_core(e), ks_engine_ports(e), o->udp_fd, &o->with, o->engine_fd, o->inode, o->app_fd,
                            o->fill_bytes, o->app_sndbuf);
-}
-
-static int run_listen(ks_engine *e, ks_note *n)
-{
-    const open_note *o = (const open_note *)n;
-    return ks_port_listen(ks_engine_core(e), ks_engine_ports(e), o->udp_fd, &o->with, o->engine_fd, o->inode, o->backlog);
-}
-
-static int run_relisten(ks_engine *e, ks_note *n)
-{
-    const open_note *o = (const open_note *)n;
-    return ks_port_relisten(ks_engine_ports(e), o->udp_fd, &o->with, o->engine_fd, o->inode, o->backlog);
 }
 
 /* The pair, with A on the number app_fd: what is there becomes A itself where it can (ks_front_join). With `fill`, A is
@@ -161,6 +150,7 @@ static int make_front(open_note *o, int app_fd, bool fill, uint32_t message_byte
     if (error < 0) {
         ks_front_close(o->engine_fd);
         ks_front_close(o->app_fd);
+        o->engine_fd = o->app_fd = -1;
     }
     return error;
 }
@@ -177,64 +167,63 @@ static uint32_t message_bytes(const ks_settings *with)
     return ks_profile_has_messages(with->profile) ? ks_profile_message_bytes(&config) : 0;
 }
 
-/* The crypt that the profile names becomes ours. -EINVAL: the profile is not valid. */
-static int take_crypt(ks_settings *with)
+/* The crypt of that number becomes ours. -EINVAL: the profile is not valid, or does not go with it. */
+static int take_crypt(ks_settings *with, int number)
 {
     const ks_profile *p = with->profile;
     if (p == NULL)
         return -EINVAL;
-    with->crypt = p->crypt != 0 ? ks_crypt_take(p->crypt) : NULL;
-    bool good = ks_profile_is_valid(p) && (p->crypt == 0) == (with->crypt == NULL) &&
+    with->crypt = number != 0 ? ks_crypt_take(number) : NULL;
+    bool good = ks_profile_is_valid(p) && (number == 0) == (with->crypt == NULL) &&
                 (uint32_t)p->mtu_bytes >= KS_KCP_MTU_MIN + overhead(with);
     return good ? 0 : -EINVAL;
 }
 
-static int open_front(int engine, int app_fd, int udp_fd, const ks_profile *profile, int backlog, ks_note_run *run)
+/* What no engine has taken over. */
+static void drop(open_note *o)
 {
-    ks_engine *e = engine_of(engine);
-    open_note o = {.note = {.run = run}, .udp_fd = udp_fd, .backlog = backlog, .with = {.profile = profile}};
-    int error = take_crypt(&o.with);
-    if (error == 0)
-        error = e == NULL ? -ESRCH : ks_front_inode(app_fd) == 0 ? -ENOTSOCK : 0;
-    if (error == 0) {
-        bool connects = run == run_connect;
-        error = make_front(&o, app_fd, connects && profile->framing == KS_FRAMING_SMUX, connects ? message_bytes(&o.with) : 0);
-    }
-    if (error < 0) {
-        ks_crypt_del(o.with.crypt);
-        close(udp_fd);
-        return error;
-    }
-    ks_front_own(udp_fd);
-    int answer = -ENOENT;
-    for (int i = 0; run == run_listen && i < ENGINES_MAX && answer == -ENOENT; i++) {
-        ks_engine *owner = engine_of(i);
-        o.note.run = run_relisten;
-        answer = owner == NULL ? -ENOENT : ks_engine_ask(owner, &o.note);
-    }
-    o.note.run = run;
-    if (answer == -ENOENT || answer == -ESHUTDOWN)
-        answer = ks_engine_ask(e, &o.note);
-    if (answer == -ESHUTDOWN) {
-        ks_crypt_del(o.with.crypt);
-        ks_front_close(udp_fd);
-        ks_front_close(o.engine_fd);
-        ks_front_close(o.app_fd);
-    }
-    return answer;
+    ks_crypt_del(o->with.crypt);
+    ks_front_close(o->udp_fd);
+    ks_front_close(o->engine_fd);
+    ks_front_close(o->app_fd);
 }
 
 int ks_connect(int engine, int app_fd, int udp_fd, const ks_profile *profile)
 {
-    return open_front(engine, app_fd, udp_fd, profile, 0, run_connect);
+    ks_engine *e = engine_of(engine);
+    open_note o = {.note = {.run = run_connect}, .udp_fd = udp_fd, .engine_fd = -1, .app_fd = -1, .with = {.profile = profile}};
+    int error = take_crypt(&o.with, profile != NULL ? profile->crypt : 0);
+    ks_front_own(udp_fd);
+    if (error == 0)
+        error = e == NULL ? -ESRCH : ks_front_inode(app_fd) == 0 ? -ENOTSOCK : 0;
+    if (error == 0)
+        error = make_front(&o, app_fd, profile->framing == KS_FRAMING_SMUX, message_bytes(&o.with));
+    int answer = error < 0 ? -ESHUTDOWN : ks_engine_ask(e, &o.note);
+    if (answer == -ESHUTDOWN)
+        drop(&o);
+    return error < 0 ? error : answer;
 }
 
-int ks_listen(int engine, int app_fd, int udp_fd, const ks_profile *profile, int backlog)
+static int run_find(ks_engine *e, ks_note *n)
 {
-    return open_front(engine, app_fd, udp_fd, profile, backlog, run_listen);
+    open_note *o = (open_note *)n;
+    ks_ports_look(ks_engine_ports(e));
+    return ks_port_find(ks_engine_ports(e), o->inode, &o->with, &o->lobby);
 }
 
-/* ---- questions about one descriptor ---- */
+static int run_listen(ks_engine *e, ks_note *n)
+{
+    const open_note *o = (const open_note *)n;
+    if (o->udp_fd < 0)
+        return -ENOENT;
+    return ks_port_listen(ks_engine_core(e), ks_engine_ports(e), o->lobby, o->udp_fd, &o->with, o->engine_fd, o->inode);
+}
+
+static int run_relisten(ks_engine *e, ks_note *n)
+{
+    const open_note *o = (const open_note *)n;
+    return ks_port_relisten(ks_engine_ports(e), o->lobby, &o->with, o->engine_fd, o->inode);
+}
 
 typedef struct {
     ks_note note;
@@ -242,7 +231,100 @@ typedef struct {
     int option;
     int64_t value;
     ks_info *info;
+    bool all; /* each engine that has it is asked */
 } front_note;
+
+static int run_reset(ks_engine *e, ks_note *n);
+
+/* The lobby of the closed listener whose sessions hold this socket, or a new one. Held and referred to, for us. */
+static int find_lobby(int udp_fd, const ks_settings *with, int backlog, ks_lobby **lobby, bool *found)
+{
+    open_note look = {.note = {.run = run_find}, .inode = ks_front_inode(udp_fd), .with = *with};
+    int answer = -ENOENT;
+    for (int i = 0; i < ENGINES_MAX && (answer == -ENOENT || answer == -ESHUTDOWN); i++) {
+        ks_engine *e = engine_of(i);
+        answer = e == NULL ? -ENOENT : ks_engine_ask(e, &look.note);
+    }
+    *found = answer == 0;
+    if (answer == 0)
+        ks_lobby_reopen(look.lobby, backlog);
+    else if (answer != -ENOENT && answer != -ESHUTDOWN)
+        return answer;
+    *lobby = *found ? look.lobby : ks_lobby_new(backlog);
+    return *lobby == NULL ? -ENOMEM : 0;
+}
+
+/* Hands each engine its part; what it has taken over is no longer in `o`. -> 0 when one at least listens. */
+static int spread_listener(ks_engine *const *e, open_note *o, int count, int backlog)
+{
+    ks_lobby *lobby = NULL;
+    bool found;
+    int error = find_lobby(o[0].udp_fd, &o[0].with, backlog, &lobby, &found), listening = 0;
+    if (error < 0)
+        return error;
+    for (int i = 0; i < count && error == 0; i++) {
+        o[i].lobby = lobby;
+        o[i].note.run = found ? run_relisten : run_listen;
+        int answer = ks_engine_ask(e[i], &o[i].note);
+        if (answer == -ENOENT || answer == -ESHUTDOWN)
+            continue;
+        listening += answer == 0;
+        error = answer;
+        o[i].with.crypt = NULL;
+        o[i].engine_fd = -1;
+        if (!found)
+            o[i].udp_fd = -1; /* else it was needed to find the lobby only */
+    }
+    if (error == 0 && listening == 0)
+        error = -ESHUTDOWN;
+    if (error < 0 && listening > 0) {
+        front_note f = {.note = {.run = run_reset}, .inode = o[0].inode};
+        for (int i = 0; i < count; i++)
+            (void)ks_engine_ask(e[i], &f.note);
+    }
+    (void)ks_lobby_rest(lobby);
+    ks_lobby_unref(lobby);
+    return error;
+}
+
+int ks_listen_spread(const int *numbers, const int *udp_fds, const int *crypts, int count, int app_fd, const ks_profile *profile,
+                     int backlog)
+{
+    ks_engine *e[ENGINES_MAX];
+    open_note o[ENGINES_MAX];
+    int error = 0;
+    if (count < 1 || count > ENGINES_MAX)
+        return -EINVAL;
+    for (int i = 0; i < count; i++) {
+        e[i] = engine_of(numbers[i]);
+        o[i] = (open_note){.udp_fd = udp_fds[i], .engine_fd = -1, .app_fd = -1, .with = {.profile = profile}};
+        int bad = take_crypt(&o[i].with, crypts[i]);
+        ks_front_own(udp_fds[i]);
+        if (error == 0)
+            error = bad < 0 ? bad : e[i] == NULL ? -ESRCH : 0;
+    }
+    if (error == 0)
+        error = ks_front_inode(app_fd) == 0 ? -ENOTSOCK : make_front(&o[0], app_fd, false, 0);
+    for (int i = 1; i < count && error == 0; i++) {
+        o[i].inode = o[0].inode;
+        o[i].engine_fd = fcntl(o[0].engine_fd, F_DUPFD_CLOEXEC, 3);
+        ks_front_own(o[i].engine_fd);
+        error = o[i].engine_fd < 0 ? -errno : 0;
+    }
+    if (error == 0)
+        error = spread_listener(e, o, count, backlog);
+    for (int i = 0; i < count; i++)
+        drop(&o[i]);
+    return error;
+}
+
+int ks_listen(int engine, int app_fd, int udp_fd, const ks_profile *profile, int backlog)
+{
+    int crypt = profile != NULL ? profile->crypt : 0;
+    return ks_listen_spread(&engine, &udp_fd, &crypt, 1, app_fd, profile, backlog);
+}
+
+/* ---- questions about one descriptor ---- */
 
 /* The stream of that inode, or its listening port. */
 static ks_stream *stream_of(ks_engine *e, uint64_t inode, ks_port **port)
@@ -254,20 +336,22 @@ static ks_stream *stream_of(ks_engine *e, uint64_t inode, ks_port **port)
     return n != NULL ? KS_OWNER(n, ks_stream, by_inode) : NULL;
 }
 
-/* Asks each engine; the one that has the descriptor answers. */
+/* Asks each engine until one that has the descriptor answers; several may have a listener's. */
 static int ask_front(int app_fd, front_note *f, ks_note_run *run)
 {
+    int result = -ENOTSOCK;
     f->inode = ks_front_inode(app_fd);
     f->note.run = run;
-    if (f->inode == 0)
-        return -ENOTSOCK;
-    for (int i = 0; i < ENGINES_MAX; i++) {
+    for (int i = 0; i < ENGINES_MAX && f->inode != 0; i++) {
         ks_engine *e = engine_of(i);
         int answer = e == NULL ? -ENOTSOCK : ks_engine_ask(e, &f->note);
-        if (answer != -ENOTSOCK && answer != -ESHUTDOWN)
-            return answer;
+        if (answer == -ENOTSOCK || answer == -ESHUTDOWN)
+            continue;
+        result = answer;
+        if (!f->all)
+            break;
     }
-    return -ENOTSOCK;
+    return result;
 }
 
 static int run_kind(ks_engine *e, ks_note *n)
@@ -303,7 +387,7 @@ static int run_reset(ks_engine *e, ks_note *n)
 
 int ks_reset(int app_fd)
 {
-    front_note f = {0};
+    front_note f = {.all = true};
     return ask_front(app_fd, &f, run_reset);
 }
 
@@ -548,6 +632,21 @@ int ks_udp_unpark(int udp_fd)
     return ks_udp_disconnect(udp_fd);
 }
 
+int ks_udp_can_spread(void)
+{
+    return ks_udp_spreads();
+}
+
+int ks_udp_shut(int udp_fd)
+{
+    return ks_udp_shut_out(udp_fd);
+}
+
+int ks_udp_open(int udp_fd)
+{
+    return ks_udp_let_in(udp_fd);
+}
+
 typedef struct {
     ks_note note;
     ks_addr name;
@@ -557,7 +656,15 @@ typedef struct {
 static int run_adopt(ks_engine *e, ks_note *n)
 {
     const adopt_note *a = (const adopt_note *)n;
+    ks_ports_look(ks_engine_ports(e));
     return ks_port_adopt(ks_engine_ports(e), &a->name, a->reuse);
+}
+
+static int run_look(ks_engine *e, ks_note *n)
+{
+    (void)n;
+    ks_ports_look(ks_engine_ports(e));
+    return 0;
 }
 
 int ks_udp_adopt(int family, const uint8_t address[16], int port, uint32_t scope, int reuse)
@@ -573,6 +680,12 @@ int ks_udp_adopt(int family, const uint8_t address[16], int port, uint32_t scope
     } else {
         memcpy(&a.name.in4.sin_addr, address, 4);
         a.name.in4.sin_port = htons((uint16_t)port);
+    }
+    for (int i = 0; i < ENGINES_MAX; i++) {
+        ks_engine *e = engine_of(i);
+        ks_note look = {.run = run_look};
+        if (e != NULL)
+            (void)ks_engine_ask(e, &look); /* all first: a port may be held by another engine's for its listener */
     }
     for (int i = 0; i < ENGINES_MAX; i++) {
         ks_engine *e = engine_of(i);

@@ -38,6 +38,11 @@ void ks_forget_engines(void);              /* in a forked child: close what the 
 /* connections and listeners: these take over udp_fd (closed also on failure) and replace what app_fd names */
 int ks_connect(int engine, int app_fd, int udp_fd, const ks_profile *profile);
 int ks_listen(int engine, int app_fd, int udp_fd, const ks_profile *profile, int backlog);
+/* A listener in several engines, each with a UDP socket of the same address (SO_REUSEPORT)
+ * and a crypt of its own; the profile's is not looked at. A udp_fd -1: this engine stays out, unless the first socket
+ * is one that ks_udp_adopt gave. */
+int ks_listen_spread(const int *numbers, const int *udp_fds, const int *crypts, int count, int app_fd,
+                     const ks_profile *profile, int backlog);
 
 int ks_is_kcp(int app_fd);                 /* 0 no; 1 connection; 2 listener */
 int ks_take_error(int app_fd);             /* the errno that ended it, once; 0 none */
@@ -56,6 +61,9 @@ int ks_get_stats(ks_stats *stats);         /* summed over engines */
 /* plain UDP descriptors, before they are handed over */
 int ks_udp_park(int udp_fd);               /* connect it to itself: strangers are refused by ICMP */
 int ks_udp_unpark(int udp_fd);
+int ks_udp_can_spread(void);               /* 1: the kernel spreads peers over the sockets of one address */
+int ks_udp_shut(int udp_fd);               /* what came, and what comes until ks_udp_open, is dropped */
+int ks_udp_open(int udp_fd);
 int ks_udp_adopt(int family, const uint8_t address[16], int port, uint32_t scope, int reuse);
 int ks_poll(int fd, int events, int timeout_ms); /* one poll(2); -EINTR possible; -> revents */
 

@@ -54,7 +54,7 @@ static int make_wake(ks_engine *e)
         return -errno;
     e->wake.fd = fds[0];
     e->wake.kind = KS_SOURCE_WAKE;
-    e->wake_fd = fds[1];
+    e->wake_fd = e->ports.wake_fd = fds[1];
     ks_front_own(fds[0]);
     ks_front_own(fds[1]);
     for (int i = 0; i < 2; i++)
@@ -212,6 +212,7 @@ static void on_event(ks_source *src)
         while (read(src->fd, waste, sizeof waste) > 0)
             ;
         src->readable = false;
+        ks_ports_bury_idle(&KS_OWNER(src, ks_engine, wake)->ports);
         break;
     case KS_SOURCE_PORT:
         if (src->readable)

@@ -3,15 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <linux/sockios.h>
-#endif
 
 #include "front.h"
 
@@ -57,8 +54,8 @@ void ks_port_listener_info(const ks_port *p, ks_info *i)
     set_name(&p->local, i->names.local_addr, &i->names.local_scope, &i->names.local_flowinfo);
 }
 
-/* -> 1 handed over, 0 the pair is full, -1 it never will be. */
-static int hand_over(ks_port *p, ks_stream *st)
+/* -> 1 handed over, 0 the pair is full, -1 it never will be. standing: as of ks_lobby_send. */
+static int hand_over(ks_port *p, ks_stream *st, uint32_t *standing)
 {
     union {
         struct cmsghdr align;
@@ -74,7 +71,7 @@ static int hand_over(ks_port *p, ks_stream *st)
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(c), &st->app_fd, sizeof(int));
-    ssize_t n = sendmsg(p->front.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t n = ks_lobby_send(p->lobby, p->front.fd, &m, &st->handed_no, standing);
     if (n == (ssize_t)sizeof names)
         return 1;
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS)) {
@@ -117,45 +114,38 @@ static void append_stream(ks_stream **head, ks_stream **tail, ks_stream *st)
 static void unhand(ks_port *p, ks_stream *st)
 {
     st->handed = false;
-    p->handed -= unlink_stream(&p->handed_head, &p->handed_tail, st);
+    (void)unlink_stream(&p->handed_head, &p->handed_tail, st);
 }
 
-/* Bytes that stand in the pair, by the kernel's way of counting; -1 where it does not tell. */
-static int pair_fill(const ks_port *p)
+/* Lets go of those that accept() has taken: `standing` is the first number that it may not have. */
+static void prune_handed(ks_port *p, uint32_t standing)
 {
-    int fill = -1;
-#if defined(SIOCOUTQ) && !defined(KS_PLAIN)
-    if (ioctl(p->front.fd, SIOCOUTQ, &fill) < 0)
-        fill = -1;
-#endif
-    return p->front.fd < 0 ? -1 : fill;
-}
-
-/* Lets go of those that accept() has taken: messages leave the pair in order. */
-static void prune_handed(ks_port *p)
-{
-    int fill = pair_fill(p);
-    if (fill > 0 && p->message_outq == 0 && p->handed == 1)
-        p->message_outq = fill;
-    uint32_t left = fill < 0 || p->message_outq == 0 ? 0 : (uint32_t)(fill / p->message_outq);
-    while (p->handed > left)
+    while (p->handed_head != NULL && (int32_t)(standing - p->handed_head->handed_no) > 0)
         unhand(p, p->handed_head);
 }
 
 void ks_port_closing(ks_port *p)
 {
-    prune_handed(p);
-    p->closing_told = true;
+    ks_lobby_closing(p->lobby, p->front.fd);
+}
+
+static void no_longer_waits(ks_port *p, ks_stream *st)
+{
+    if (!unlink_stream(&p->wait_head, &p->wait_tail, st))
+        return;
+    p->waiting--;
+    ks_lobby_queue(p->lobby, -1);
 }
 
 static void pump(ks_port *p)
 {
     while (p->waiting > 0 && p->front.writable) {
         ks_stream *st = p->wait_head;
-        int result = hand_over(p, st);
+        uint32_t standing;
+        int result = hand_over(p, st, &standing);
         if (result == 0)
             continue; /* writable says whether to go on */
-        p->waiting -= unlink_stream(&p->wait_head, &p->wait_tail, st);
+        no_longer_waits(p, st);
         ks_front_close(st->app_fd);
         st->app_fd = -1;
         if (result < 0) {
@@ -164,10 +154,8 @@ static void pump(ks_port *p)
             continue;
         }
         append_stream(&p->handed_head, &p->handed_tail, st);
-        p->handed++;
         st->handed = true;
-        p->closing_told = false;
-        prune_handed(p);
+        prune_handed(p, standing);
     }
 }
 
@@ -185,6 +173,7 @@ static bool offer(ks_session_owner *owner, ks_stream *st)
         return false;
     append_stream(&p->wait_head, &p->wait_tail, st);
     p->waiting++;
+    ks_lobby_queue(p->lobby, 1);
     pump(p);
     return true;
 }
@@ -195,7 +184,7 @@ static void withdraw(ks_session_owner *owner, ks_stream *st)
     if (st->handed)
         unhand(p, st);
     else
-        p->waiting -= unlink_stream(&p->wait_head, &p->wait_tail, st);
+        no_longer_waits(p, st);
 }
 
 /* ---- sessions ---- */
@@ -231,6 +220,31 @@ static ks_session *session_add(ks_port *p, uint32_t conv, const ks_addr *peer, c
     return s;
 }
 
+/* Without a listener and sessions it goes, but with its lobby's other ports. */
+static void rest(ks_port *p)
+{
+    if (p->sessions > 0 || p->front.fd >= 0 || p->closing || p->idle)
+        return;
+    if (p->lobby == NULL || ks_lobby_rest(p->lobby)) {
+        p->rested = true;
+        ks_port_del(p);
+        return;
+    }
+    p->idle = p->rested = true;
+    p->idle_next = p->ports->idle;
+    p->ports->idle = p;
+}
+
+static void idle_remove(ks_port *p)
+{
+    ks_port **at = &p->ports->idle;
+    while (*at != NULL && *at != p)
+        at = &(*at)->idle_next;
+    if (*at != NULL)
+        *at = p->idle_next;
+    p->idle = false;
+}
+
 static void ended(ks_session_owner *owner, ks_session *s)
 {
     ks_port *p = port_of(owner);
@@ -239,8 +253,8 @@ static void ended(ks_session_owner *owner, ks_session *s)
     if (s->in_addresses)
         ks_hash_remove(&p->by_address, &s->by_address);
     hatch(p, s);
-    if (--p->sessions == 0 && p->front.fd < 0)
-        ks_port_del(p);
+    p->sessions--;
+    rest(p);
 }
 
 /* A packet may begin a session if it is what an opener sends first: data from the first window, nothing received yet. */
@@ -278,7 +292,7 @@ static void refuse(ks_port *p, const ks_addr *from, const ks_addr *local, const 
 /* A session for a first packet. NULL: there is none now. */
 static ks_session *begin_session(ks_port *p, const ks_addr *from, const ks_addr *local, uint32_t conv)
 {
-    if (p->waiting > p->backlog || p->embryos >= EMBRYOS_MAX) {
+    if (ks_lobby_is_full(p->lobby) || p->embryos >= EMBRYOS_MAX) {
         p->core->count.backlog_drops++; /* the peer's retransmission tries again, as with TCP */
         return NULL;
     }
@@ -504,6 +518,12 @@ void ks_port_del(ks_port *p)
     if (p->next != NULL)
         p->next->prev = p->prev;
     more_remove(p);
+    idle_remove(p);
+    if (p->lobby != NULL) {
+        if (!p->rested)
+            (void)ks_lobby_rest(p->lobby);
+        ks_lobby_leave(p->lobby, ports->wake_fd);
+    }
     ks_core_bury(p->core, &p->grave, p);
 }
 
@@ -538,12 +558,11 @@ int ks_port_connect(ks_core *core, ks_ports *ports, int udp_fd, const ks_setting
 }
 
 /* Gives the port its listener; engine_fd is the port's from now on, closed on failure. */
-static int attach_front(ks_port *p, int engine_fd, uint64_t inode, int backlog)
+static int attach_front(ks_port *p, int engine_fd, uint64_t inode)
 {
     int sndbuf = FRONT_SNDBUF, error = 0;
     (void)setsockopt(engine_fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof sndbuf);
     p->front = (ks_source){.fd = engine_fd, .kind = KS_SOURCE_LISTENER};
-    p->backlog = backlog < 0 ? 0 : (uint32_t)backlog;
     if (ks_hash_insert(&p->core->by_inode, &p->by_inode, KS_FRONT_KEY(inode, true)) != KS_OK)
         error = -ENOMEM;
     else if ((error = ks_poller_add(&p->core->poller, &p->front)) < 0)
@@ -555,8 +574,8 @@ static int attach_front(ks_port *p, int engine_fd, uint64_t inode, int backlog)
     return error;
 }
 
-int ks_port_listen(ks_core *core, ks_ports *ports, int udp_fd, const ks_settings *with, int engine_fd, uint64_t inode,
-                   int backlog)
+int ks_port_listen(ks_core *core, ks_ports *ports, ks_lobby *lobby, int udp_fd, const ks_settings *with, int engine_fd,
+                   uint64_t inode)
 {
     int error = 0;
     ks_port *p = port_new(core, ports, udp_fd, with, &error);
@@ -564,13 +583,19 @@ int ks_port_listen(ks_core *core, ks_ports *ports, int udp_fd, const ks_settings
         ks_front_close(engine_fd);
         return error;
     }
-    error = attach_front(p, engine_fd, inode, backlog);
+    if (ks_lobby_join(lobby, ports->wake_fd) != KS_OK) {
+        ks_front_close(engine_fd);
+        ks_port_del(p);
+        return -ENOMEM;
+    }
+    p->lobby = lobby;
+    error = attach_front(p, engine_fd, inode);
     if (error < 0)
         ks_port_del(p);
     return error;
 }
 
-/* A port that its listener has left and sessions still hold. */
+/* A port that its listener has left and sessions still hold, its own or its lobby's. */
 static bool is_vacant(const ks_port *p)
 {
     return p->front.fd < 0 && !p->owner.link.udp.connected && !p->closing;
@@ -595,28 +620,63 @@ static bool suits(const ks_port *p, const ks_settings *with)
            with->profile->compress == p->owner.profile.compress;
 }
 
-int ks_port_relisten(ks_ports *ports, int udp_fd, const ks_settings *with, int engine_fd, uint64_t inode, int backlog)
+int ks_port_find(ks_ports *ports, uint64_t socket_inode, const ks_settings *with, ks_lobby **lobby)
 {
-    uint64_t socket_inode = ks_front_inode(udp_fd);
     for (ks_port *p = ports->all; p != NULL; p = p->next)
-        if (is_vacant(p) && ks_front_inode(p->src.fd) == socket_inode) {
-            if (!suits(p, with)) {
-                ks_crypt_del(with->crypt);
-                ks_front_close(udp_fd);
-                ks_front_close(engine_fd);
+        if (p->lobby != NULL && !p->closing && ks_front_inode(p->src.fd) == socket_inode) {
+            if (!is_vacant(p) || !suits(p, with))
                 return -EADDRINUSE;
-            }
-            /* For new sessions; the others have taken over what they need, but the key is one for all. */
-            ks_batch_send(&p->core->batch);
-            int error = take_settings(&p->owner, with);
-            if (error < 0) {
-                ks_crypt_del(with->crypt);
-                ks_front_close(engine_fd);
-            }
-            ks_front_close(udp_fd);
-            return error < 0 ? error : attach_front(p, engine_fd, inode, backlog);
+            if (!ks_lobby_enter(p->lobby))
+                return -ENOENT;
+            *lobby = p->lobby;
+            return 0;
         }
     return -ENOENT;
+}
+
+int ks_port_relisten(ks_ports *ports, ks_lobby *lobby, const ks_settings *with, int engine_fd, uint64_t inode)
+{
+    ks_port *p = ports->all;
+    while (p != NULL && p->lobby != lobby)
+        p = p->next;
+    if (p == NULL)
+        return -ENOENT;
+    /* For new sessions; the others have taken over what they need, but the key is one for all. */
+    ks_batch_send(&p->core->batch);
+    int error = is_vacant(p) ? take_settings(&p->owner, with) : -EADDRINUSE;
+    if (error < 0) {
+        ks_crypt_del(with->crypt);
+        ks_front_close(engine_fd);
+        return error;
+    }
+    if (p->idle) {
+        idle_remove(p);
+        p->rested = false;
+        ks_lobby_hold(lobby);
+    }
+    error = attach_front(p, engine_fd, inode);
+    rest(p);
+    return error;
+}
+
+void ks_ports_bury_idle(ks_ports *ports)
+{
+    for (ks_port *p = ports->idle, *next; p != NULL; p = next) {
+        next = p->idle_next;
+        if (ks_lobby_is_over(p->lobby))
+            ks_port_del(p);
+    }
+}
+
+void ks_ports_look(ks_ports *ports)
+{
+    for (ks_port *p = ports->all, *next; p != NULL; p = next) {
+        next = p->next;
+        struct pollfd front = {.fd = p->front.fd};
+        if (p->front.fd >= 0 && poll(&front, 1, 0) > 0)
+            ks_port_unlisten(p);
+    }
+    ks_ports_bury_idle(ports);
 }
 
 void ks_port_unlisten(ks_port *p)
@@ -627,9 +687,12 @@ void ks_port_unlisten(ks_port *p)
     ks_hash_remove(&p->core->by_inode, &p->by_inode);
     ks_front_close(p->front.fd);
     p->front.fd = -1;
+    uint32_t standing;
+    bool told = ks_lobby_was_closing(p->lobby, &standing);
+    prune_handed(p, standing);
     while (p->handed_head != NULL) {
         /* Without word from the application it is not known which of them were accepted at the last moment. */
-        if (p->closing_told)
+        if (told)
             p->handed_head->linger_s = 0; /* the close that is about to be seen is a reset */
         unhand(p, p->handed_head);
     }
@@ -640,8 +703,7 @@ void ks_port_unlisten(ks_port *p)
         st->app_fd = -1;
         ks_stream_reset(st, 0);
     }
-    if (p->sessions == 0)
-        ks_port_del(p);
+    rest(p);
 }
 
 void ks_port_front_event(ks_port *p)

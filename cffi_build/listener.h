@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* A port: one UDP socket and the sessions on it, found by (peer address, conv). It serves either one connecting session on
- * a connected socket, or any number of accepted ones and, while the application has not closed it, a listener.
+ * a connected socket, or any number of accepted ones and, while the application has not closed it, a listener, perhaps
+ * together with ports of other engines (lobby.h).
  *
  * The listener's front is a descriptor pair like a stream's; each ready connection is one ks_accept_msg with the
  * connection's A in it. Closing it resets what was not accepted; accepted sessions keep the port open until they end. */
 #ifndef KS_LISTENER_H
 #define KS_LISTENER_H
 
+#include "lobby.h"
 #include "session.h"
 
 struct ks_port;
@@ -15,6 +17,8 @@ struct ks_port;
 typedef struct {
     struct ks_port *all;
     struct ks_port *more_head, *more_tail; /* to be received from again at once */
+    struct ks_port *idle;                  /* those that stay only for the other ports of their lobbies */
+    int wake_fd;                           /* a byte written there wakes the engine */
 } ks_ports;
 
 typedef struct ks_port {
@@ -27,6 +31,9 @@ typedef struct ks_port {
     struct ks_port *more_prev, *more_next; /* among those whose socket was not emptied, while on_more */
     bool on_more;
     bool closing;
+    ks_lobby *lobby;             /* a listener's port, also after its listener: what it shares; else NULL */
+    struct ks_port *idle_next;   /* in ports->idle, while idle */
+    bool idle, rested;           /* rested: the lobby knows that it is not busy */
     ks_hash by_peer;
     ks_hash by_address;          /* the sessions that have received FEC packets */
     uint32_t sessions;
@@ -36,14 +43,10 @@ typedef struct ks_port {
 
     ks_source front;             /* the listener's E; front.fd is -1 without one */
     ks_hnode by_inode;           /* in core->by_inode while front is open */
-    uint32_t backlog, waiting;
+    uint32_t waiting;
     ks_stream *wait_head, *wait_tail;
-    /* Handed over and, for all we know, still in the pair: linked by wait_next too, a dozen at most. The pair's fill tells
-     * how many are left; `closing_told`: it was read when the application was about to close. */
+    /* Handed over and, for all we know, still in the pair: linked by wait_next too, a dozen at most. */
     ks_stream *handed_head, *handed_tail;
-    uint32_t handed;
-    int message_outq;            /* what one message adds to the pair's fill, 0 = not known */
-    bool closing_told;
 } ks_port;
 
 /* What a port is to do; the crypt (NULL: none) is taken over, deleted on failure. */
@@ -53,17 +56,23 @@ typedef struct {
 } ks_settings;
 
 /* Takes over udp_fd and engine_fd (closed on failure). -> 0 or -errno. */
-int ks_port_listen(ks_core *core, ks_ports *ports, int udp_fd, const ks_settings *with, int engine_fd, uint64_t inode,
-                   int backlog);
+int ks_port_listen(ks_core *core, ks_ports *ports, ks_lobby *lobby, int udp_fd, const ks_settings *with, int engine_fd,
+                   uint64_t inode);
 /* A duplicate of the UDP socket bound to `name` that no listener holds any more, though sessions do; -EADDRINUSE when a
  * listener holds it or `reuse` (SO_REUSEADDR) is not given; -ENOENT: no port of ours. */
 int ks_port_adopt(ks_ports *ports, const ks_addr *name, bool reuse);
-/* As ks_port_listen, on the port whose socket udp_fd duplicates. -ENOENT, and nothing taken over: there is none.
- * -EADDRINUSE: the sessions that still hold it can't live with these settings. */
-int ks_port_relisten(ks_ports *ports, int udp_fd, const ks_settings *with, int engine_fd, uint64_t inode, int backlog);
+/* The lobby of the port whose socket is that one, entered (ks_lobby_enter). -ENOENT: there is none. -EADDRINUSE: a listener
+ * holds it, or the sessions that still do can't live with these settings. */
+int ks_port_find(ks_ports *ports, uint64_t socket_inode, const ks_settings *with, ks_lobby **lobby);
+/* As ks_port_listen, on this engine's port of a lobby that was found. -ENOENT, and nothing taken over: there is none. */
+int ks_port_relisten(ks_ports *ports, ks_lobby *lobby, const ks_settings *with, int engine_fd, uint64_t inode);
 /* Likewise; app_fd, fill_bytes and app_sndbuf as in ks_session_open_stream. */
 int ks_port_connect(ks_core *core, ks_ports *ports, int udp_fd, const ks_settings *with, int engine_fd, uint64_t inode,
                     int app_fd, int fill_bytes, int app_sndbuf);
+/* The engine was woken: ports whose lobbies are over go. */
+void ks_ports_bury_idle(ks_ports *ports);
+/* The same, and listeners that their applications have closed are closed, though no event has told it yet. */
+void ks_ports_look(ks_ports *ports);
 /* Its socket is readable: takes some packets. */
 void ks_port_receive(ks_port *port);
 /* Again from those that had more than their turn's share. */

@@ -20,6 +20,7 @@ typedef struct ks_stream {
     struct ks_stream *prev, *next;         /* among the session's streams */
     struct ks_stream *ready_next;          /* among those with something to do, while on_ready */
     struct ks_stream *wait_next;           /* among those that wait for accept(): while app_fd >= 0, or handed */
+    uint32_t handed_no;                    /* while handed: the number of its message in the listener's pair */
     ks_hnode by_inode, by_sid;             /* in core->by_inode while E is open; in session->by_sid always */
     uint32_t sid;
     ks_smux_flow flow;

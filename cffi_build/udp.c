@@ -13,6 +13,7 @@
 
 #if defined(__linux__) && !defined(KS_PLAIN)
 #define HAVE_BATCHES 1
+#include <linux/filter.h>
 #include <netinet/udp.h>
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
@@ -146,6 +147,39 @@ int ks_udp_disconnect(int fd)
     memset(&none, 0, sizeof none);
     none.sa_family = AF_UNSPEC;
     return connect(fd, &none, sizeof none) < 0 && errno != EAFNOSUPPORT ? -errno : 0;
+}
+
+bool ks_udp_spreads(void)
+{
+    return HAVE_BATCHES;
+}
+
+int ks_udp_shut_out(int fd)
+{
+#if HAVE_BATCHES
+    struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+    struct sock_fprog all = {.len = 1, .filter = &drop};
+    uint8_t byte;
+    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &all, sizeof all) < 0)
+        return -errno;
+    while (recv(fd, &byte, 1, MSG_DONTWAIT) >= 0 || errno == EINTR)
+        ;
+    return 0;
+#else
+    (void)fd;
+    return -EOPNOTSUPP;
+#endif
+}
+
+int ks_udp_let_in(int fd)
+{
+#if HAVE_BATCHES
+    int unused = 0;
+    return setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused) < 0 ? -errno : 0;
+#else
+    (void)fd;
+    return -EOPNOTSUPP;
+#endif
 }
 
 /* ---- one call a packet ---- */

@@ -70,6 +70,12 @@ int ks_udp_set_dscp(ks_udp *udp, int dscp);
 int ks_udp_connect_self(int fd);
 int ks_udp_disconnect(int fd);
 
+/* Whether the kernel spreads peers over several sockets of one address (SO_REUSEPORT). Which of them a peer is given to
+ * depends on how many there are, so none may see a packet before all are bound: until then they are shut out. */
+bool ks_udp_spreads(void);
+int ks_udp_shut_out(int fd);
+int ks_udp_let_in(int fd);
+
 bool ks_addr_equal(const ks_addr *a, const ks_addr *b);
 uint64_t ks_addr_hash(const ks_addr *a);
 socklen_t ks_addr_len(const ks_addr *a);

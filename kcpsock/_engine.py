@@ -76,7 +76,8 @@ class _Pool:
         self._udp_mode = _from_environment("KCPSOCK_UDP", "auto", UDP_MODES)
         _raise_descriptor_limit()
         engines = _from_environment("KCPSOCK_ENGINES", "1", {str(n): n for n in range(1, 16)})
-        self._turns = itertools.cycle([self._start() for _ in range(engines)])
+        self._all = [self._start() for _ in range(engines)]
+        self._turns = itertools.cycle(self._all)
 
     def _start(self) -> int:
         number = check(lib.ks_engine_open(self._udp_mode))
@@ -88,8 +89,16 @@ class _Pool:
         return number
 
     def next(self, compress: bool) -> int:
-        if not compress:
-            return next(self._turns)
+        # For a connection.
+        return self._compressing() if compress else next(self._turns)
+
+    def spread(self, compress: bool) -> list[int]:
+        # For a listener: all, where the kernel can spread its peers over several UDP sockets.
+        if compress:
+            return [self._compressing()]
+        return self._all if lib.ks_udp_can_spread() else [next(self._turns)]
+
+    def _compressing(self) -> int:
         with _pool_lock:
             if self.compressing is None:
                 self.compressing = self._start()
@@ -133,8 +142,8 @@ def _raise_descriptor_limit() -> None:
         pass
 
 
-def _next_engine(compress: bool) -> int:
-    # The engine for the next connection or listener; starts the pool at first use.
+def _running_pool() -> _Pool:
+    # Starts it at first use.
     global _pool
     if _pool is None:
         with _pool_lock:
@@ -144,7 +153,7 @@ def _next_engine(compress: bool) -> int:
                 multiprocessing = sys.modules.get("multiprocessing")
                 if multiprocessing is not None and multiprocessing.parent_process() is not None:
                     sys.modules["multiprocessing.util"].Finalize(None, _drain_and_stop, exitpriority=-1000)
-    return _pool.next(compress)
+    return _pool
 
 
 def _drain_and_stop() -> None:
@@ -225,33 +234,66 @@ def _ms(seconds: float) -> int:
 
 def connect(app_fd: int, udp_fd: int, profile: Profile) -> None:
     """Starts a connection over the connected `udp_fd`, which the engine takes over, also on failure."""
-    check(_hand_over(lib.ks_connect, app_fd, udp_fd, profile))
+    with _Handed([udp_fd], profile) as handed:
+        number = _running_pool().next(profile.compress)
+        handed.profile.crypt = handed.open_crypt()
+        result = lib.ks_connect(number, app_fd, udp_fd, handed.profile)
+        handed.over()
+    check(int(result))
 
 
-def listen(app_fd: int, udp_fd: int, profile: Profile, backlog: int) -> None:
-    """Starts a listener on the bound `udp_fd`, which the engine takes over, also on failure."""
-    check(_hand_over(lib.ks_listen, app_fd, udp_fd, profile, backlog))
+def listener_width(profile: Profile) -> int:
+    """How many UDP sockets of one address a listener wants: one for each engine that will serve it."""
+    return len(_running_pool().spread(profile.compress))
 
 
-def _hand_over(function: Any, app_fd: int, udp_fd: int, profile: Profile, *rest: int) -> int:
-    # Calls C with an engine's number and the profile. The call takes over the descriptor and the crypt, whatever comes
-    # of it; until then they are ours to close.
-    try:
-        number = _next_engine(profile.compress)
-        c_profile = _c_profile(profile)
-        rows = ffi.from_buffer("uint8_t[]", coefficients(*profile.fec)) if profile.fec else ffi.NULL
-        c_profile.fec_coefficients = rows  # which `rows` keeps alive: C reads them during the call
-        c_profile.crypt = open_crypt(profile.cipher, profile.secret)
-    except BaseException:
-        _socket.close(udp_fd)
-        raise
-    try:
-        return int(function(number, app_fd, udp_fd, c_profile, *rest))
-    except (TypeError, OverflowError):  # cffi's, of an argument: C was not reached
-        if c_profile.crypt:
-            lib.ks_crypt_close(c_profile.crypt)
-        _socket.close(udp_fd)
-        raise
+def listen(app_fd: int, udp_fds: list[int], profile: Profile, backlog: int) -> None:
+    """Starts a listener on bound sockets of one address, `listener_width` of them, or one that `adopt` gave; the
+    engines take them over, also on failure."""
+    with _Handed(udp_fds, profile) as handed:
+        numbers = _running_pool().spread(profile.compress)
+        crypts = [handed.open_crypt() for _ in numbers]
+        sockets = [*udp_fds, *(-1 for _ in numbers[len(udp_fds) :])]
+        result = lib.ks_listen_spread(numbers, sockets, crypts, len(numbers), app_fd, handed.profile, backlog)
+        handed.over()
+    check(int(result))
+
+
+class _Handed:
+    # What a call into C takes over, whatever comes of it: UDP descriptors and crypts. Should the call not come about
+    # (no pool, no crypt; or cffi refuses an argument), leaving the block closes them.
+
+    def __init__(self, udp_fds: list[int], profile: Profile) -> None:
+        self._python_profile = profile
+        self._udp_fds, self._crypts = udp_fds, list[int]()
+        self._rows: Any = None  # C reads them during the call
+
+    def __enter__(self) -> _Handed:
+        try:
+            profile = self._python_profile
+            self.profile = _c_profile(profile)
+            self._rows = ffi.from_buffer("uint8_t[]", coefficients(*profile.fec)) if profile.fec else ffi.NULL
+            self.profile.fec_coefficients = self._rows
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def open_crypt(self) -> int:
+        number = open_crypt(self._python_profile.cipher, self._python_profile.secret)
+        self._crypts.append(number)
+        return number
+
+    def over(self) -> None:
+        self._udp_fds, self._crypts = [], []
+
+    def __exit__(self, *_: object) -> None:
+        for number in self._crypts:
+            if number:
+                lib.ks_crypt_close(number)
+        for fd in self._udp_fds:
+            _socket.close(fd)
+        self.over()
 
 
 def kind(fd: int) -> int:
@@ -317,6 +359,16 @@ def adopt(family: int, name: Address, reuse: bool) -> int:
 def unpark(udp_fd: int) -> None:
     """Undoes `park`."""
     check(lib.ks_udp_unpark(udp_fd))
+
+
+def shut_out(udp_fd: int) -> None:
+    """Drops all packets that came to a UDP socket, and those that come until `let_in`."""
+    check(lib.ks_udp_shut(udp_fd))
+
+
+def let_in(udp_fd: int) -> None:
+    """Undoes `shut_out`."""
+    check(lib.ks_udp_open(udp_fd))
 
 
 def poll(fd: int, events: int, timeout_ms: int) -> int:

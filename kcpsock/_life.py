@@ -154,13 +154,39 @@ class Life:
             raise
         return int(udp.detach())
 
-    def open_port(self) -> int:
-        """A bound, unconnected UDP descriptor for listen(): bind()'s, or any free port."""
+    def open_port(self, count: int) -> list[int]:
+        """`count` unconnected UDP descriptors bound to one address, for listen(): bind()'s, or any free port.
+
+        One only when connections still hold it: the engines have the others.
+        """
         if not self.bound:
             self.bind(("", 0))
-        udp = self._port()
+        count = 1 if self.adopted else count
+        first = self._port()
         self.laddr = self.bound or self.laddr
-        return int(udp.detach())
+        sockets = [first]
+        try:
+            if count > 1:
+                self._spread(sockets, count)
+            return [int(udp.detach()) for udp in sockets]
+        finally:
+            for udp in sockets:
+                udp.close()  # not the detached ones
+
+    def _spread(self, sockets: list[Any], count: int) -> None:
+        # Adds sockets to the first, over all of which the kernel spreads the peers. A packet that came before all are
+        # there would go to one socket, and its peer's next ones to another: so until then none is let in.
+        first = sockets[0]
+        _engine.shut_out(first.fileno())
+        first.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+        while len(sockets) < count:
+            udp = self._udp_socket()
+            sockets.append(udp)
+            _engine.shut_out(udp.fileno())
+            udp.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+            udp.bind(first.getsockname())
+        for udp in sockets:
+            _engine.let_in(udp.fileno())
 
     def _port(self) -> Any:
         # The UDP socket that connect() or listen() starts from, taken out of the parking place.

@@ -269,7 +269,8 @@ class socket(_Base):
         if life.state is State.LISTENING:
             return
         inheritable = self.get_inheritable()
-        _engine.listen(self.fileno(), life.open_port(), life.profile, max(wanted, 0))
+        udp_fds = life.open_port(_engine.listener_width(life.profile))
+        _engine.listen(self.fileno(), udp_fds, life.profile, max(wanted, 0))
         self._replaced(life, Event.LISTEN)
         self.set_inheritable(inheritable)
 

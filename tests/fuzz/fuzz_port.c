@@ -319,7 +319,18 @@ static void listen_again(uint32_t flags)
     with.crypt = crypt_of(flags);
     const ks_session_owner *old = &world.ports.all->owner;
     bool suits = (with.crypt == NULL || old->link.crypt != NULL) && p.compress == old->profile.compress;
-    int result = ks_port_relisten(&world.ports, udp, &with, engine, ks_front_inode(world.listener), 3);
+    ks_lobby *lobby = NULL;
+    int result = ks_port_find(&world.ports, ks_front_inode(udp), &with, &lobby);
+    if (result == 0) {
+        ks_lobby_reopen(lobby, 3);
+        result = ks_port_relisten(&world.ports, lobby, &with, engine, ks_front_inode(world.listener));
+        MUST(!ks_lobby_rest(lobby));
+        ks_lobby_unref(lobby);
+    } else {
+        ks_crypt_del(with.crypt);
+        ks_front_close(engine);
+    }
+    ks_front_close(udp);
     MUST(suits ? result == 0 || result == -ENOMEM : result == -EADDRINUSE);
     if (result < 0)
         close_listener();
@@ -445,8 +456,13 @@ static void open_world(uint32_t flags)
         }
         MUST(connect(udp, &peers[0].sa, sizeof peers[0].in4) == 0);
         MUST(ks_port_connect(&world.core, &world.ports, udp, &with, engine, inode, filled, fill, sndbuf) == 0);
-    } else
-        MUST(ks_port_listen(&world.core, &world.ports, udp, &with, engine, inode, 3) == 0);
+    } else {
+        ks_lobby *lobby = ks_lobby_new(3);
+        MUST(lobby != NULL);
+        MUST(ks_port_listen(&world.core, &world.ports, lobby, udp, &with, engine, inode) == 0);
+        MUST(!ks_lobby_rest(lobby));
+        ks_lobby_unref(lobby);
+    }
     ks_fec_code *code = flags & FEC ? ks_fec_code_new(DS, PS, NULL) : NULL;
     for (int i = 0; code != NULL && i < PEERS; i++)
         world.encoders[i] = ks_fec_encoder_new(code, KS_FEC_HEAD + 1500);

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+#include "lobby.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <linux/sockios.h>
+#endif
+
+#include "err.h"
+#include "mem.h"
+
+struct ks_lobby {
+    pthread_mutex_t lock;
+    uint32_t refs, busy;
+    int wake_fds[KS_LOBBY_PORTS_MAX];
+    uint32_t ports;
+    atomic_uint backlog, waiting; /* read for each new session, without the lock */
+    uint32_t sent;                /* messages written to the pair */
+    uint32_t standing;            /* the first that accept() may not have taken, <= sent */
+    int message_outq;             /* what one message adds to the pair's fill, 0 = not known */
+    bool closing_told;
+};
+
+ks_lobby *ks_lobby_new(int backlog)
+{
+    ks_lobby *l = ks_alloc(sizeof *l);
+    if (l == NULL)
+        return NULL;
+    pthread_mutex_init(&l->lock, NULL);
+    l->refs = l->busy = 1;
+    ks_lobby_reopen(l, backlog);
+    return l;
+}
+
+static void unlock_and_unref(ks_lobby *l)
+{
+    bool last = --l->refs == 0;
+    pthread_mutex_unlock(&l->lock);
+    if (last) {
+        pthread_mutex_destroy(&l->lock);
+        ks_free(l);
+    }
+}
+
+void ks_lobby_unref(ks_lobby *l)
+{
+    pthread_mutex_lock(&l->lock);
+    unlock_and_unref(l);
+}
+
+int ks_lobby_join(ks_lobby *l, int wake_fd)
+{
+    pthread_mutex_lock(&l->lock);
+    bool room = l->ports < KS_LOBBY_PORTS_MAX;
+    if (room) {
+        l->wake_fds[l->ports++] = wake_fd;
+        l->refs++;
+        l->busy++;
+    }
+    pthread_mutex_unlock(&l->lock);
+    return room ? KS_OK : KS_ENOMEM;
+}
+
+void ks_lobby_leave(ks_lobby *l, int wake_fd)
+{
+    pthread_mutex_lock(&l->lock);
+    for (uint32_t i = 0; i < l->ports; i++)
+        if (l->wake_fds[i] == wake_fd) {
+            l->wake_fds[i] = l->wake_fds[--l->ports];
+            break;
+        }
+    unlock_and_unref(l);
+}
+
+void ks_lobby_hold(ks_lobby *l)
+{
+    pthread_mutex_lock(&l->lock);
+    l->busy++;
+    pthread_mutex_unlock(&l->lock);
+}
+
+bool ks_lobby_enter(ks_lobby *l)
+{
+    pthread_mutex_lock(&l->lock);
+    bool lives = l->busy > 0;
+    if (lives) {
+        l->busy++;
+        l->refs++;
+    }
+    pthread_mutex_unlock(&l->lock);
+    return lives;
+}
+
+bool ks_lobby_rest(ks_lobby *l)
+{
+    pthread_mutex_lock(&l->lock);
+    bool over = --l->busy == 0;
+    for (uint32_t i = 0; over && l->ports > 1 && i < l->ports; i++) {
+        ssize_t n;
+        do
+            n = write(l->wake_fds[i], "", 1);
+        while (n < 0 && errno == EINTR); /* a full pipe wakes as well */
+    }
+    pthread_mutex_unlock(&l->lock);
+    return over;
+}
+
+bool ks_lobby_is_over(ks_lobby *l)
+{
+    pthread_mutex_lock(&l->lock);
+    bool over = l->busy == 0;
+    pthread_mutex_unlock(&l->lock);
+    return over;
+}
+
+void ks_lobby_reopen(ks_lobby *l, int backlog)
+{
+    pthread_mutex_lock(&l->lock);
+    atomic_store(&l->backlog, backlog < 0 ? 0u : (unsigned)backlog);
+    l->standing = l->sent;
+    l->closing_told = false;
+    pthread_mutex_unlock(&l->lock);
+}
+
+void ks_lobby_queue(ks_lobby *l, int change)
+{
+    atomic_fetch_add_explicit(&l->waiting, (unsigned)change, memory_order_relaxed);
+}
+
+bool ks_lobby_is_full(ks_lobby *l)
+{
+    return atomic_load_explicit(&l->waiting, memory_order_relaxed) > atomic_load_explicit(&l->backlog, memory_order_relaxed);
+}
+
+/* Bytes that stand in the pair, by the kernel's way of counting; -1 where it does not tell. */
+static int pair_fill(int fd)
+{
+    int fill = -1;
+#if defined(SIOCOUTQ) && !defined(KS_PLAIN)
+    if (ioctl(fd, SIOCOUTQ, &fill) < 0)
+        fill = -1;
+#endif
+    return fd < 0 ? -1 : fill;
+}
+
+/* Messages leave the pair in order: the fill tells how many are left. */
+static void look(ks_lobby *l, int fd)
+{
+    int fill = pair_fill(fd);
+    uint32_t most = l->sent - l->standing;
+    if (fill > 0 && l->message_outq == 0 && most == 1)
+        l->message_outq = fill;
+    uint32_t left = fill < 0 || l->message_outq == 0 ? 0 : (uint32_t)(fill / l->message_outq);
+    if (left < most)
+        l->standing = l->sent - left;
+}
+
+ssize_t ks_lobby_send(ks_lobby *l, int fd, const struct msghdr *message, uint32_t *number, uint32_t *standing)
+{
+    pthread_mutex_lock(&l->lock);
+    ssize_t n = sendmsg(fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    int error = errno;
+    if (n >= 0) {
+        *number = l->sent++;
+        l->closing_told = false;
+        look(l, fd);
+    }
+    *standing = l->standing;
+    pthread_mutex_unlock(&l->lock);
+    errno = error;
+    return n;
+}
+
+void ks_lobby_closing(ks_lobby *l, int fd)
+{
+    pthread_mutex_lock(&l->lock);
+    look(l, fd);
+    l->closing_told = true;
+    pthread_mutex_unlock(&l->lock);
+}
+
+bool ks_lobby_was_closing(ks_lobby *l, uint32_t *standing)
+{
+    pthread_mutex_lock(&l->lock);
+    bool told = l->closing_told;
+    *standing = l->standing;
+    pthread_mutex_unlock(&l->lock);
+    return told;
+}
