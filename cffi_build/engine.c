@@ -14,7 +14,8 @@
 /* Rereads of a note that waits (linger, drain): its condition may come true without a packet for this engine. */
 #define NOTE_POLL_MS 20u
 /* About to sleep so long, an engine gives spare memory back first. */
-#define QUIET_SLEEP_MS 500
+#define QUIET_SLEEP_US 500000
+#define SLEEP_MAX_US 60000000u
 
 struct ks_engine {
     ks_core core;
@@ -30,11 +31,22 @@ struct ks_engine {
     bool halt;
 };
 
-uint64_t ks_clock_ms(void)
+static uint64_t clock_us(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+uint64_t ks_clock_ms(void)
+{
+    return clock_us() / 1000;
+}
+
+static void read_clock(ks_core *core)
+{
+    core->now_us = clock_us();
+    core->now_ms = core->now_us / 1000;
 }
 
 ks_core *ks_engine_core(ks_engine *e)
@@ -77,7 +89,7 @@ ks_engine *ks_engine_new(ks_udp_way way, int *error)
     ks_pool_init(&e->core.shards, KS_UDP_PACKET_MAX);
     ks_batch_init(&e->core.batch, &e->core.count, ks_port_refused);
     e->core.way = way;
-    e->core.now_ms = ks_clock_ms();
+    read_clock(&e->core);
     *error = ks_udp_rx_init(&e->core.rx) == KS_OK ? 0 : -ENOMEM;
     if (*error == 0)
         *error = ks_poller_init(&e->core.poller);
@@ -226,17 +238,21 @@ static void on_event(ks_source *src)
     }
 }
 
-static int sleep_ms(const ks_engine *e)
+/* How long, -1: until something happens. */
+static int64_t sleep_us(const ks_engine *e)
 {
     const ks_core *core = &e->core;
     if (core->dirty != NULL || e->ports.more_head != NULL)
         return 0;
-    uint64_t due = ks_timers_next(&core->timers), now = ks_clock_ms();
-    if (e->waiting != NULL && now + NOTE_POLL_MS < due)
-        due = now + NOTE_POLL_MS;
-    if (due == KS_NEVER)
+    uint64_t due = ks_timers_next(&core->timers), now = clock_us();
+    if (e->waiting != NULL && now / 1000 + NOTE_POLL_MS < due)
+        due = now / 1000 + NOTE_POLL_MS;
+    if (due == KS_NEVER && core->riders == NULL)
         return -1;
-    return due <= now ? 0 : due - now > 60000 ? 60000 : (int)(due - now);
+    uint64_t due_us = due == KS_NEVER ? KS_NEVER : due * 1000;
+    if (core->riders != NULL && core->ride_over_us < due_us)
+        due_us = core->ride_over_us;
+    return due_us <= now ? 0 : due_us - now > SLEEP_MAX_US ? (int64_t)SLEEP_MAX_US : (int64_t)(due_us - now);
 }
 
 /* Sessions that were marked again and then ended leave the list before their memory goes. */
@@ -269,18 +285,20 @@ static void turn(ks_engine *e)
 {
     ks_core *core = &e->core;
     ks_source *changed[EVENTS_MAX];
-    int timeout_ms = sleep_ms(e);
-    if (timeout_ms < 0 || timeout_ms >= QUIET_SLEEP_MS) {
+    int64_t timeout_us = sleep_us(e);
+    if (timeout_us < 0 || timeout_us >= QUIET_SLEEP_US) {
         ks_pool_trim(&core->pools.small);
         ks_pool_trim(&core->pools.large);
         ks_pool_trim(&core->shards);
     }
-    int n = ks_poller_wait(&core->poller, timeout_ms, changed, EVENTS_MAX);
-    core->now_ms = ks_clock_ms();
+    int n = ks_poller_wait(&core->poller, timeout_us, changed, EVENTS_MAX);
+    read_clock(core);
     for (int i = 0; i < n; i++)
         on_event(changed[i]);
     ks_ports_receive_more(&e->ports);
     read_notes(e);
+    while (core->riders != NULL && core->now_us >= core->ride_over_us)
+        ks_session_end_ride(core->riders);
     ks_core_turn(core);
 }
 

@@ -89,6 +89,7 @@ typedef struct ks_kcp {
     uint32_t flush_due;         /* when deferred ACKs or delayed writes go out; valid while flush_armed */
     bool flush_armed;
     bool flush_now;             /* input or the application asked for a flush in this turn */
+    bool acks_soon;             /* several ACKs wait, for 1 ms by this clock: an owner with a finer one flushes sooner */
     bool tell_window;           /* a WINS is due */
     uint32_t told_wnd;          /* the window in the latest packet's headers */
     uint32_t probe_wait, probe_due; /* ms; probe_wait 0 = no probe armed */

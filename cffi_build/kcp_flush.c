@@ -53,8 +53,9 @@ static void pack_control(packer *p, uint8_t cmd, uint32_t ts, uint32_t sn)
     write_head(p, w, cmd, 0, ts, sn, 0);
     /* Control segments stand side by side in scratch: one piece for all of them, but never so long that it would count as
      * a segment's memory (KS_KCP_BY_REFERENCE): scratch is gone when flush returns. */
-    if (p->scratch_used > 0 && p->iov[p->pieces - 1].iov_len + KS_KCP_HEAD < KS_KCP_BY_REFERENCE)
-        p->iov[p->pieces - 1].iov_len += KS_KCP_HEAD;
+    struct iovec *last = p->pieces > 0 ? &p->iov[p->pieces - 1] : NULL;
+    if (last != NULL && (uint8_t *)last->iov_base + last->iov_len == w && last->iov_len + KS_KCP_HEAD < KS_KCP_BY_REFERENCE)
+        last->iov_len += KS_KCP_HEAD;
     else
         p->iov[p->pieces++] = (struct iovec){w, KS_KCP_HEAD};
     p->scratch_used += KS_KCP_HEAD;
@@ -216,15 +217,21 @@ void ks_kcp_flush(ks_kcp *k, uint32_t now, ks_kcp_output *output, void *ctx)
     p.wnd = (uint16_t)ks_kcp_window_free(k);
     p.pieces = 0;
     p.size = p.scratch_used = 0;
-    k->flush_now = k->flush_armed = false;
+    k->flush_now = k->flush_armed = k->acks_soon = false;
 
-    flush_acks(&p);
+    /* A few ACKs go behind the data, into the room that its last packet leaves: before it a full segment would not fit
+     * beside them. */
+    bool behind = k->nacks < k->cfg.mtu / KS_KCP_HEAD;
+    if (!behind)
+        flush_acks(&p);
     flush_probes(&p);
     uint32_t resent = flush_losses(&p);
     uint32_t lost = flush_timeouts(&p);
     uint32_t wnd = ks_kcp_cwnd(k);
     while (k->snd_nxt != k->snd_end && k->snd_nxt - k->snd_una < wnd && k->budget > 0)
         transmit(&p, *ks_ring_at(&k->snd, k->snd_nxt++));
+    if (behind)
+        flush_acks(&p);
     pack_end(&p);
 
     k->count.lost_segs += lost;

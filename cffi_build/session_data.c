@@ -248,6 +248,7 @@ static uint32_t count_sent(ks_stream *st, uint32_t bytes)
 {
     ks_session *s = st->session;
     st->flow.sent += bytes;
+    s->converses |= s->core->now_us - s->acked_us < 2 * KS_RIDE_US; /* the ACKs could have waited */
     s->framed_ms = s->core->now_ms;
     s->bytes_sent += bytes;
     s->core->count.bytes_sent += bytes;

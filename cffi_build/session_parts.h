@@ -10,6 +10,9 @@
 
 #include "session.h"
 
+/* How long several ACKs wait for data to ride on: what an application takes to answer, and far below any RTO. */
+#define KS_RIDE_US 100u
+
 /* ---- session_streams.c ---- */
 
 /* Puts it among the streams to be served in this turn or the next. */
