@@ -341,8 +341,7 @@ void ks_session_set_rate_limit(ks_session *s, uint64_t bytes_per_s)
     s->rate_limit = bytes_per_s;
     s->tokens = bucket_size(s);
     s->tokens_ms = s->core->now_ms;
-    if (bytes_per_s == 0)
-        ks_kcp_set_budget(&s->kcp, INT64_MAX);
+    ks_kcp_set_budget(&s->kcp, bytes_per_s == 0 ? INT64_MAX : s->tokens);
 }
 
 static void fill_bucket(ks_session *s)
