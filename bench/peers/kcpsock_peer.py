@@ -182,6 +182,8 @@ def profile_of(options, module):
     settings = {name: getattr(options, name) for name in PROFILE_FIELDS}
     if options.keepalive is not None:
         settings["keepalive"] = options.keepalive
+    if options.fec:
+        settings["fec"] = tuple(int(count) for count in options.fec.split(","))
     return {"profile": module.Profile(**settings)}
 
 
@@ -243,6 +245,7 @@ def parse(arguments):
     parser.add_argument("--resend", type=int, default=2, help="duplicate ACKs")
     parser.add_argument("--nc", type=int, default=1, help="1 = no congestion window")
     parser.add_argument("--sockbuf", type=int, default=4 << 20, help="bytes, each way")
+    parser.add_argument("--fec", default="", help="DATA,PARITY packets of a group (default: no FEC)")
     parser.add_argument("--stream", type=truth, default=True, help="true or false")
     parser.add_argument("--write-delay", type=truth, default=False, help="true or false")
     parser.add_argument("--ack-nodelay", type=truth, default=False, help="true or false")
