@@ -13,16 +13,20 @@ import argparse
 import json
 import math
 import pathlib
+import resource
 import statistics
 import sys
 
+import crowds
 import growth
+import idle
 import plot
 from link_figures import FIGURES
 from peers import machine, process, rivals, through
 from scenarios import SETTINGS, grow
 
 DEFAULT_OUT = rivals.ROOT / "build" / "bench-results"
+CROWD = "connections"
 TRANSFER_TIMEOUT = 60.0  # seconds
 SEED = 1  # of the link; a round adds its number
 
@@ -47,6 +51,9 @@ def main():
     runs = run_transfers(sweeps, options)
     for sweep in sweeps:
         report["sweeps"].append(summarize(sweep, runs, options))
+        print_sweep(report["sweeps"][-1])
+    if CROWD in options.only:
+        report["sweeps"].append(measure_crowds(options))
         print_sweep(report["sweeps"][-1])
     report["verdicts"] = list(verdicts(report["sweeps"]))
     print_verdicts(report["verdicts"])
@@ -105,32 +112,69 @@ def summarize(sweep, runs, options):
         points = []
         for x in sweep.values(options.quick):
             transfer = sweep.transfer(line, x, options.quick, options.max_bytes)
-            taken = runs[transfer]
-            figures = {
-                name: spread([FIGURES[name].of(transfer, run) for run in taken["runs"]]) for name in sweep.figures
+            point = {
+                "x": x if sweep.by_window else 100 * x,
+                "bytes": transfer.bytes,
+                "bound_mb_s": transfer.bound_mb_s,
+                "least_wire": transfer.least_wire,
             }
-            points.append(
-                {
-                    "x": x if sweep.by_window else 100 * x,
-                    "bytes": transfer.bytes,
-                    "bound_mb_s": transfer.bound_mb_s,
-                    "least_wire": transfer.least_wire,
-                    "figures": {name: figure for name, figure in figures.items() if figure},
-                    **taken,
-                }
-            )
+            points.append({**point, **taken(transfer, runs[transfer], {name: FIGURES[name] for name in sweep.figures})})
         lines.append({"name": line.name, "points": points})
     return {
         "name": sweep.name,
         "about": sweep.about,
         "x": sweep.x,
         "log_x": sweep.log_x,
-        "figures": {
-            name: {"title": FIGURES[name].title, "unit": FIGURES[name].unit, "bounds": bounds(name, lines)}
-            for name in sweep.figures
-        },
+        "figures": {name: described(FIGURES[name], bounds(name, lines)) for name in sweep.figures},
         "lines": lines,
     }
+
+
+def measure_crowds(options):
+    """-> what summarize() makes of a sweep; one run for each number: memory and CPU hardly vary."""
+    counts = grow.QUICK_CONNECTIONS if options.quick else grow.CONNECTIONS
+    settle = grow.QUICK_CROWD_SETTLE if options.quick else grow.CROWD_SETTLE
+    seconds = grow.QUICK_CROWD_SECONDS if options.quick else grow.CROWD_SECONDS
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the peers inherit it
+    prices = idle.calibrate(most)
+    lines = {rival.name: [] for rival in (rivals.KCPSOCK, rivals.KCP_GO)}
+    for count in counts:
+        for rival in (rivals.KCPSOCK, rivals.KCP_GO):
+            crowd = crowds.Crowd(rival.name, count, grow.MESSAGE_BYTES, settle, seconds)
+            sample = {"runs": [], "failures": []}
+            try:
+                sample["runs"].append(crowds.run(rival, crowd, prices))
+            except process.PeerFailed as failure:
+                sample["failures"].append(str(failure))
+                print(f"{rival.name}, {count} connections: {failure}", file=sys.stderr)
+            point = {"x": count, **taken(crowd, sample, crowds.FIGURES)}
+            lines[rival.name].append(point)
+            said = "   ".join(
+                f"{f.title} {point['figures'][name]['median']:,.{f.digits}f} {f.unit}"
+                for name, f in crowds.FIGURES.items()
+                if name in point["figures"]
+            )
+            print(f"{rival.name}, {count} connections: {said}", flush=True)
+    return {
+        "name": CROWD,
+        "about": grow.CROWD_ABOUT + f"; in {crowds.PAIRS} pairs of processes, figures are their sums",
+        "x": "connections",
+        "log_x": True,
+        "kib_per_descriptor": prices,
+        "figures": {name: described(figure, []) for name, figure in crowds.FIGURES.items()},
+        "lines": [{"name": name, "points": points} for name, points in lines.items()],
+    }
+
+
+def taken(measured, sample, known):
+    """-> the sample itself and, under "figures", those of `known` that can be said of it."""
+    figures = {name: spread([figure.of(measured, run) for run in sample["runs"]]) for name, figure in known.items()}
+    return {"figures": {name: figure for name, figure in figures.items() if figure}, **sample}
+
+
+def described(figure, held_against):
+    return {"title": figure.title, "unit": figure.unit, "digits": figure.digits, "bounds": held_against}
 
 
 def bounds(figure, lines):
@@ -179,6 +223,10 @@ def verdicts(sweeps):
             # Per byte it must not grow at all; a window's worth of bytes is linear in the window.
             costs = [(x, figures["cpu"]["median"] * x) for x, figures in ours.items() if "cpu" in figures]
             yield from slope_verdict("CPU of one window's worth of data, against the window", costs)
+        if sweep["name"] == CROWD:
+            for name, what in (("cpu", "CPU of both ends"), ("memory", "server's memory")):
+                costs = [(x, figures[name]["median"]) for x, figures in ours.items() if name in figures]
+                yield from slope_verdict(f"{what}, against connections", costs)
 
 
 def slope_verdict(what, points):
@@ -193,7 +241,7 @@ def slope_verdict(what, points):
 def print_sweep(sweep):
     print(f"\n{sweep['name']}: {sweep['about']}")
     for name, figure in sweep["figures"].items():
-        digits = FIGURES[name].digits
+        digits = figure["digits"]
         print(f"  {figure['title']}{', ' + figure['unit'] if figure['unit'] else ''}")
         xs = [point["x"] for point in sweep["lines"][0]["points"]]
         print(f"    {sweep['x']:24}" + "".join(f"{x:>10,g}" for x in xs))
@@ -214,12 +262,14 @@ def cell_text(figure, digits):
 def print_verdicts(found):
     for verdict in found:
         said = "met" if verdict["met"] else "MISSED"
-        detail = f" (all {verdict['slope']:.2f}, largest {verdict['slope_of_largest']:.2f})" if "slope" in verdict else ""
+        detail = ""
+        if "slope" in verdict:
+            detail = f" (all {verdict['slope']:.2f}, largest {verdict['slope_of_largest']:.2f})"
         print(f"\n{verdict['what']}: {verdict['value']:.2f}{detail}, ceiling {verdict['ceiling']:g}: {said}")
 
 
 def parse():
-    names = [sweep.name for sweep in grow.SWEEPS]
+    names = [*(sweep.name for sweep in grow.SWEEPS), CROWD]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer points, shorter runs: for a look, not for a claim")
     parser.add_argument("--only", help=f"comma-separated, of: {', '.join(names)}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How fast a cost grows: its exponent, which is the slope of log(cost) against log(n). Knows nothing of who measured."""
+"""How fast a cost grows: its exponent, the slope of log(cost) against log(n). Knows nothing of who measured."""
 
 import math
 
@@ -7,8 +7,8 @@ import math
 def slope(points):
     """The exponent of the power law that fits [(n, cost), ...] best, by least squares of the logarithms.
 
-    1 is linear, 0 constant. Raises ValueError where no line can be fitted: fewer than two different n, or a value that has
-    no logarithm.
+    1 is linear, 0 constant. Raises ValueError where no line can be fitted: fewer than two different n, or a value that
+    has no logarithm.
     """
     if any(n <= 0 or cost <= 0 for n, cost in points):
         raise ValueError(f"only values above 0 have a logarithm: {points}")
@@ -24,8 +24,8 @@ def slope(points):
 def judge(points, ceiling):
     """-> {"slope": over all, "slope_of_largest": over the upper half, "ceiling", "met"}
 
-    A fixed cost flattens the small n and would hide a term that grows too fast; among the largest it shows. So both slopes
-    have to be below the ceiling.
+    A fixed cost flattens the small n and would hide a term that grows too fast; among the largest it shows. So both
+    slopes have to be below the ceiling.
     """
     ordered = sorted(points)
     whole = slope(ordered)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Panels of lines over one quantity, for plot.py: what grow.py wrote. A dot is one sample, a dashed line what no one passes."""
+"""Panels of lines over one quantity, for plot.py: what grow.py wrote. A dot is a sample, a dashed line a bound."""
 
 import dataclasses
 

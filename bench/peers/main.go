@@ -6,6 +6,7 @@
 //	server --mode sink|echo --bytes N    prints "port P", then its result when N bytes have arrived
 //	client --mode sink|echo --addr A     sends; prints its result when told to end
 //	idle-server, idle-client --sessions N   "accepted N", "connected N", then hold still
+//	crowd-server, crowd-client --sessions N --size B   "connected N", then each session is echoed B bytes once a second
 //	null --mode sink|echo                the same loops over a connection that does nothing: what the harness costs
 //
 // Results are one JSON object a line. A line, or the end, of stdin is the order to end; --timeout ends it anyway.
@@ -78,9 +79,10 @@ func parse(args []string) *options {
 func main() {
 	commands := map[string]func(*options){
 		"server": runServer, "client": runClient, "idle-server": runIdleServer, "idle-client": runIdleClient, "null": runNull,
+		"crowd-server": runCrowdServer, "crowd-client": runCrowdClient,
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fail("usage: kcpgo_peer server|client|idle-server|idle-client|null [--flag=value ...]")
+		fail("usage: kcpgo_peer server|client|idle-server|idle-client|crowd-server|crowd-client|null [--flag=value ...]")
 	}
 	o := parse(os.Args[2:])
 	time.AfterFunc(time.Duration(o.timeout*float64(time.Second)), func() { fail("gave up after %g s", o.timeout) })

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What grow.py measures, as data: how cost and rate change with the window, with loss, and with the number of connections.
+"""What grow.py measures, as data: how cost and rate change with the window, with loss, and with connections.
 
-A Sweep is one plot's worth of transfers: Lines (who, with which flags) over the values of one quantity. Two sweeps that ask
-for the same transfer share it.
+A Sweep is one plot's worth of transfers: Lines (who, with which flags) over the values of one quantity. Two sweeps that
+ask for the same transfer share it.
 """
 
 import dataclasses
@@ -141,3 +141,11 @@ SWEEPS = [
         loss=COST_LOSS,
     ),
 ]
+
+# The crowd: so many connections, each of which is echoed one message a second.
+CONNECTIONS = (100, 300, 1000, 3000, 10000)
+QUICK_CONNECTIONS = (100, 1000, 3000)
+MESSAGE_BYTES = 64
+CROWD_ABOUT = f"each connection is echoed {MESSAGE_BYTES} bytes once a second, no link between"
+CROWD_SETTLE, CROWD_SECONDS = 2.0, 8.0
+QUICK_CROWD_SETTLE, QUICK_CROWD_SECONDS = 1.0, 3.0

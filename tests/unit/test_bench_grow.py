@@ -63,7 +63,9 @@ def test_order_of_points_is_no_matter(bench):
     assert growth.judge(points[::-1], 1.1) == growth.judge(points, 1.1)
 
 
-@pytest.mark.parametrize("points", [[], [(100, 1.0)], [(100, 1.0), (100, 2.0)], [(0, 1.0), (1, 1.0)], [(1, 0.0), (2, 1.0)]])
+@pytest.mark.parametrize(
+    "points", [[], [(100, 1.0)], [(100, 1.0), (100, 2.0)], [(0, 1.0), (1, 1.0)], [(1, 0.0), (2, 1.0)]]
+)
 def test_no_slope_without_two_points_above_zero(bench, points):
     growth = bench("growth")
     with pytest.raises(ValueError):
