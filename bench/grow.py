@@ -3,7 +3,8 @@
 
 Rate against window and loss, bytes on the wire per byte delivered, CPU per byte of a large window against a small one:
 transfers through the project's lossy link, kcp-go beside kcpsock. CPU and memory against the number of connections: one
-message a second on each, echoed. Writes grow.json, with every sample, and draws grow.png.
+message a second on each, echoed. Each sweep is written to its grow-NAME.json, with every sample, and drawn as
+grow-NAME.png beside it.
 
 No term may grow faster than linearly: what is judged is the slope of log(cost) against log(n) (growth.py). A verdict is
 printed, MISSED or met; the exit status is 1 only when something failed to run.
@@ -57,12 +58,22 @@ def main():
         print_sweep(report["sweeps"][-1])
     report["verdicts"] = list(verdicts(report["sweeps"]))
     print_verdicts(report["verdicts"])
-    options.out.mkdir(parents=True, exist_ok=True)
-    target = options.out / "grow.json"
-    target.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(f"\nwrote {target}")
-    plot.draw_if_possible(target)
+    print()
+    for target in write(report, options.out):
+        print(f"wrote {target}")
+        plot.draw_if_possible(target)
     return 1 if any(point["failures"] for point in points_of(report["sweeps"])) else 0
+
+
+def write(report, directory):
+    """-> the paths; one file a sweep, each a report of its own."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for sweep in report["sweeps"]:
+        of_this = [verdict for verdict in report["verdicts"] if verdict["sweep"] == sweep["name"]]
+        target = directory / f"grow-{sweep['name']}.json"
+        whole = {**report, "sweeps": [sweep], "verdicts": of_this}
+        target.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        yield target
 
 
 def run_transfers(sweeps, options):
@@ -209,24 +220,29 @@ def points_of(sweeps):
 
 def verdicts(sweeps):
     for sweep in sweeps:
-        ours = {point["x"]: point["figures"] for point in sweep["lines"][0]["points"]}
-        if sweep["name"] == "cost" and all("cpu" in ours[window] for window in grow.COST_WINDOWS):
-            small, large = (ours[window]["cpu"]["median"] for window in grow.COST_WINDOWS)
-            yield {
-                "what": "CPU per byte, window {1:,} / window {0:,}".format(*grow.COST_WINDOWS)
-                + f" at {grow.COST_LOSS:.0%} loss",
-                "value": large / small,
-                "ceiling": grow.COST_CEILING,
-                "met": large / small <= grow.COST_CEILING,
-            }
-        if sweep["name"] == "window":
-            # Per byte it must not grow at all; a window's worth of bytes is linear in the window.
-            costs = [(x, figures["cpu"]["median"] * x) for x, figures in ours.items() if "cpu" in figures]
-            yield from slope_verdict("CPU of one window's worth of data, against the window", costs)
-        if sweep["name"] == CROWD:
-            for name, what in (("cpu", "CPU of both ends"), ("memory", "server's memory")):
-                costs = [(x, figures[name]["median"]) for x, figures in ours.items() if name in figures]
-                yield from slope_verdict(f"{what}, against connections", costs)
+        for verdict in verdicts_of(sweep):
+            yield {"sweep": sweep["name"], **verdict}
+
+
+def verdicts_of(sweep):
+    ours = {point["x"]: point["figures"] for point in sweep["lines"][0]["points"]}
+    if sweep["name"] == "cost" and all("cpu" in ours[window] for window in grow.COST_WINDOWS):
+        small, large = (ours[window]["cpu"]["median"] for window in grow.COST_WINDOWS)
+        yield {
+            "what": "CPU per byte, window {1:,} / window {0:,}".format(*grow.COST_WINDOWS)
+            + f" at {grow.COST_LOSS:.0%} loss",
+            "value": large / small,
+            "ceiling": grow.COST_CEILING,
+            "met": large / small <= grow.COST_CEILING,
+        }
+    if sweep["name"] == "window":
+        # Per byte it must not grow at all; a window's worth of bytes is linear in the window.
+        costs = [(x, figures["cpu"]["median"] * x) for x, figures in ours.items() if "cpu" in figures]
+        yield from slope_verdict("CPU of one window's worth of data, against the window", costs)
+    if sweep["name"] == CROWD:
+        for name, what in (("cpu", "CPU of both ends"), ("memory", "server's memory")):
+            costs = [(x, figures[name]["median"]) for x, figures in ours.items() if name in figures]
+            yield from slope_verdict(f"{what}, against connections", costs)
 
 
 def slope_verdict(what, points):
@@ -275,7 +291,7 @@ def parse():
     parser.add_argument("--only", help=f"comma-separated, of: {', '.join(names)}")
     parser.add_argument("--rounds", type=int, help="how often each transfer is run (2; 1 with --quick)")
     parser.add_argument("--max-mb", type=float, default=grow.MAX_BYTES / 1e6, help="bytes of one transfer, at most")
-    parser.add_argument("--out", type=pathlib.Path, default=DEFAULT_OUT, help="directory for grow.json and the plot")
+    parser.add_argument("--out", type=pathlib.Path, default=DEFAULT_OUT, help="directory for the JSON and the plots")
     options = parser.parse_args()
     options.only = names if options.only is None else options.only.split(",")
     unknown = [name for name in options.only if name not in names]

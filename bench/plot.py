@@ -73,7 +73,7 @@ def draw(source, suffix="png"):
         f"kcpsock {machine['kcpsock']}, {machine['date'][:10]}",
         fontsize=9,
     )
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / (height * rows)))  # 0.3 inches for the line above
     target = source.with_suffix("." + suffix)
     figure.savefig(target, dpi=120)
     pyplot.close(figure)

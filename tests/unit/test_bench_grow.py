@@ -121,12 +121,22 @@ def test_sweeps_share_transfers(bench):
         assert asked <= shared
 
 
+def test_each_sweep_has_its_file_and_its_verdicts(bench, tmp_path):
+    sweeps = [{"name": name, "lines": []} for name in ("window", "cost")]
+    found = [{"sweep": "cost", "value": 1.0}]
+    written = list(bench("grow").write({"machine": {}, "sweeps": sweeps, "verdicts": found}, tmp_path / "new"))
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in written]
+    assert [path.name for path in written] == ["grow-window.json", "grow-cost.json"]
+    assert [report["sweeps"] for report in reports] == [[sweep] for sweep in sweeps]
+    assert [report["verdicts"] for report in reports] == [[], found]
+
+
 def test_a_sweep_runs_and_reports(require_peer, tmp_path):
     require_peer("Go", shutil.which("go") is not None, "package golang, or the archive from the Go project's site")
     command = [sys.executable, str(BENCH / "grow.py"), "--quick", "--only=cost", "--max-mb=1", f"--out={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "grow.json").read_text(encoding="utf-8"))
+    report = json.loads((tmp_path / "grow-cost.json").read_text(encoding="utf-8"))
     (sweep,) = report["sweeps"]
     for line in sweep["lines"]:
         for point in line["points"]:
