@@ -54,7 +54,7 @@ def draw(axis, curves):
     if curves.log_y:
         axis.set_yscale("log")
     else:
-        axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
+        axis.set_ylim(bottom=min([0, *(y for _, points in curves.lines for _, y, _ in points)]))
     axis.set_xlabel(curves.x, fontsize=8)
     axis.set_title(curves.title, fontsize=8)
     axis.tick_params(labelsize=7)
