@@ -37,7 +37,7 @@ _50000 = {"connections": 50000, "size": 1, "seconds": 10, "sample": 1000}
 
 SCENARIOS = [
     Scenario(
-        "crowd 5,000",
+        "crowd 5000",
         f"5,000 connections, each echoed {SIZE} B once a second",
         server=_5000,
         client=_5000,
@@ -47,7 +47,7 @@ SCENARIOS = [
         kind="crowd",
     ),
     Scenario(
-        "crowd 10,000",
+        "crowd 10000",
         f"10,000 connections on one server process, each echoed {SIZE} B once a second",
         server=_10000,
         client=_10000,
@@ -59,7 +59,7 @@ SCENARIOS = [
         rounds=1,
     ),
     Scenario(
-        "rest 50,000",
+        "rest 50000",
         "50,000 connections on one server process: each carried one byte, rested, and of 1,000 another is asked",
         server=_50000,
         client=_50000,
