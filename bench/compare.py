@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""kcpsock, kcp-go, kernel TCP and other packages side by side: ``python bench/compare.py [--quick] [--rounds N] [--out DIR]``.
+"""kcpsock beside kcp-go, kernel TCP and others: ``python bench/compare.py [--quick] [--rounds N] [--out DIR]``.
 
 Client and server are two processes on this machine. The rivals take turns within each round, and a different one begins
 each time, so that what else the machine does hits all of them alike. Medians are compared; every sample goes into
@@ -96,12 +96,10 @@ def taking_part(chosen, scenario):
 
 
 def run_transfer(rival, scenario, quick):
-    server, client = scenario.arguments(quick)
-    if rival.is_guest and not quick:  # they take minutes for what others do in seconds
-        server, client = ([*flags, f"--bytes={GUEST_BYTES}"] for flags in (server, client))
-    elif rival.is_guest:
-        server, client = ([*flags, f"--bytes={GUEST_BYTES // 4}"] for flags in (server, client))
-    return process.transfer(rival, server, client, scenario.timeout)
+    ends = scenario.arguments(quick)
+    if rival.is_guest:  # they take minutes for what others do in seconds; the last of two equal flags counts
+        ends = [[*flags, f"--bytes={GUEST_BYTES // 4 if quick else GUEST_BYTES}"] for flags in ends]
+    return process.transfer(rival, *ends, scenario.timeout)
 
 
 RUNNERS = {"transfer": run_transfer, "crowd": many.run, "rest": many.run}
@@ -143,20 +141,24 @@ def cpu_seconds_per_gb(run):
 
 
 def judge(metric, found):
-    """What is to be said of kcpsock's median: against the better kcp-go, against TCP, and against the metric's limit."""
+    """What is to be said of kcpsock's median: against the better kcp-go, the others, and the metric's limit."""
     medians = {name: r["figures"][metric.name]["median"] for name, r in found.items() if metric.name in r["figures"]}
     ours = medians.get(rivals.OURS)
     theirs = [name for name in rivals.YARDSTICKS if name in medians]
     best = (max if metric.higher_is_better else min)(theirs, key=medians.get) if theirs else None
     ratio = metric.ratio(ours, medians[best]) if ours is not None and best else None
-    tcp = medians.get(rivals.TCP.name)
+    others = {
+        name: metric.ratio(ours, median)
+        for name, median in medians.items()
+        if ours is not None and name not in (rivals.OURS, *rivals.YARDSTICKS)
+    }
     return {
         "ours": ours,
         "of": best,
         "theirs": medians.get(best),
         "ratio": ratio,
         "verdict": metric.verdict(ratio),
-        "tcp_ratio": metric.ratio(ours, tcp) if ours is not None and tcp is not None else None,
+        "others": others,
         "limit_verdict": metric.limit_verdict(ours),
     }
 

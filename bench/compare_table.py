@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What compare.py prints: each scenario with all rivals, and then the whole table, one line per figure."""
 
-from peers import machine
+from peers import machine, rivals
 
 
 def print_report(report):
@@ -45,11 +45,31 @@ def table(report):
             yield (
                 f"{scenario['name']:14}{(metric['name'] + ' ' + metric['unit']).rstrip():24}"
                 f"{number(found['ours']):>11}{number(found['theirs']):>11}{ratio(found['ratio']):>9}"
-                f"{metric['floor'] or '':>8}{metric['aim'] or '':>7}{ratio(found['tcp_ratio']):>8}  "
+                f"{metric['floor'] or '':>8}{metric['aim'] or '':>7}{ratio(found['others'].get('TCP')):>8}  "
                 + said_of(metric, found)
-            )
+            ).rstrip()
+            for guest in (rival.name for rival in rivals.GUESTS if rival.name in found["others"]):
+                theirs = scenario["rivals"][guest]["figures"][metric["name"]]["median"]
+                yield (
+                    f"{scenario['name']:14}{'  the package ' + guest:24}{number(found['ours']):>11}"
+                    f"{number(theirs):>11}{ratio(found['others'][guest]):>9}"
+                )
+        yield from shortage(scenario)
     for name in report["absent"]:
         yield f"{name}: not installed, not measured"
+
+
+def shortage(scenario):
+    """Where the machine did not allow as many connections as were wanted."""
+    for name, rival in scenario["rivals"].items():
+        for run in rival["runs"][:1]:
+            wanted, got = run["server"].get("wanted", 0), run["server"].get("connections", 0)
+            if got < wanted and name == rivals.OURS:
+                limit = run["server"]["descriptor_limit"]
+                yield (
+                    f"{scenario['name']:14}  {wanted:,} were wanted: `ulimit -Hn` of {limit:,} allows {got:,} on one "
+                    "server process, of two descriptors each"
+                )
 
 
 def said_of(metric, found):

@@ -16,7 +16,7 @@ from peers import process, rivals
 
 START_SECONDS = 1.0  # a fresh server comes to rest before it is weighed
 SETTLE_SECONDS = 2.0  # last ACKs, deferred frees
-SPARE_DESCRIPTORS = 200  # of a process, for all else
+SPARE_DESCRIPTORS = 100  # of a process, for all else
 SERVER_DESCRIPTORS, CLIENT_DESCRIPTORS = 2, 3  # of a connection, kcpsock's, which needs most
 CLIENT_CONNECTIONS = 5000  # of one client process, at most: its one thread has to keep up
 
@@ -67,6 +67,7 @@ def run(rival, scenario, quick):
             "user_kib": growth["user_kib"],
             "kernel_kib": kernel_kib,
             "connections": connections,
+            "wanted": flags["connections"],
             "arrival_s": arrival,
             "threads": growth["threads"],
             "descriptors": descriptors,
@@ -109,9 +110,10 @@ def together(talk):
     unanswered = asked - sum(end["echoes"] for end in talk) if asked else 0
     late = sum(end["overrun"] + end["late_at_end"] for end in talk)
     worst = {key: max(end[key] for end in talk) for key in ("p50_us", "p99_us", "max_us")}
-    return {"unanswered": unanswered if asked else late, "talk": talk, **worst}
+    rate = sum(end["echoes"] / end["seconds"] for end in talk)
+    return {"unanswered": unanswered if asked else late, "answers_per_s": rate, "talk": talk, **worst}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def prices():
     return idle.calibrate(raise_limit())

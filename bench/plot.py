@@ -14,7 +14,7 @@ import sys
 import plot_curves
 
 DEFAULT = pathlib.Path(__file__).resolve().parent.parent / "build" / "bench-results"
-COLOURS = {"kcpsock": "#2a6fbb", "kcp-go": "#c0504d", "TCP": "#8a8a8a"}
+COLOURS = {"kcpsock": "#2a6fbb", "kcp-go": "#c0504d", "TCP": "#8a8a8a", "aiokcp": "#c8963e", "kcp": "#c8963e"}
 COLUMNS = 3
 
 
@@ -103,8 +103,17 @@ def compare_panels(report):
         for metric in scenario["metrics"]:
             better = "higher" if metric["higher_is_better"] else "lower"
             title = f"{scenario['name']}: {metric['name']}, {metric['unit']} ({better} is better)"
-            yield title, list(_bars(scenario, metric["name"]))
-        yield f"{scenario['name']}: CPU s per GB (lower is better)", list(_bars(scenario, "cpu"))
+            bars = list(_bars(scenario, metric["name"]))
+            if bars:
+                yield title, bars, [_goal(scenario, metric) if name == "kcpsock" else 0 for name, _, _ in bars]
+        if scenario["is_transfer"]:
+            yield f"{scenario['name']}: CPU s per GB (lower is better)", list(_bars(scenario, "cpu"))
+
+
+def _goal(scenario, metric):
+    # Where kcpsock's bar has to end: the floor times kcp-go's figure, or the limit.
+    theirs = scenario["verdicts"][metric["name"]]["theirs"]
+    return metric["floor"] * theirs if metric["floor"] and theirs else metric["limit"] or 0
 
 
 def _bars(scenario, key):

@@ -201,9 +201,7 @@ def open_listener(options):
 def connect(options):
     module = importlib.import_module(options.module)
     source = (options.source, 0) if options.source else None
-    return module.create_connection(
-        split_address(options.addr), source_address=source, **profile_of(options, module)
-    )
+    return module.create_connection(split_address(options.addr), source_address=source, **profile_of(options, module))
 
 
 def profile_of(options, module):

@@ -16,6 +16,7 @@ def _p99(**goals):
 
 _CPU = Metric("CPU", "% of a core", "server", "cpu_percent", higher_is_better=False, floor=0.5, aim=0.2)
 _MEMORY = Metric("memory each", "KiB", "server", "kib_each", higher_is_better=False, floor=0.25, aim=0.1)
+_ANSWERS = Metric("answers", "/s", "client", "answers_per_s", higher_is_better=True)
 _UNANSWERED = Metric("unanswered", "", "client", "unanswered", higher_is_better=False, limit=0)
 
 
@@ -42,7 +43,7 @@ SCENARIOS = [
         server=_5000,
         client=_5000,
         quick={"seconds": 4},
-        metrics=(_CPU, _MEMORY, _P50, _p99(), _UNANSWERED),
+        metrics=(_CPU, _MEMORY, _P50, _p99(), _ANSWERS, _UNANSWERED),
         timeout=150.0,
         kind="crowd",
     ),
@@ -52,10 +53,10 @@ SCENARIOS = [
         server=_10000,
         client=_10000,
         quick={"seconds": 4},
-        metrics=(_held(10000), _UNANSWERED, _P50, _p99(limit=50000), _plain(_CPU), _plain(_MEMORY)),
+        metrics=(_held(10000), _UNANSWERED, _P50, _p99(limit=50000), _ANSWERS, _plain(_CPU), _plain(_MEMORY)),
         timeout=240.0,
         kind="crowd",
-        rivals=("kcpsock", "kcp-go"),
+        rivals=("kcpsock", "kcp-go", "TCP"),
         rounds=1,
     ),
     Scenario(
@@ -67,7 +68,7 @@ SCENARIOS = [
         metrics=(_held(50000), _UNANSWERED, _p99(), _plain(_CPU), _plain(_MEMORY)),
         timeout=400.0,
         kind="rest",
-        rivals=("kcpsock",),
+        rivals=("kcpsock", "TCP"),
         rounds=1,
     ),
 ]

@@ -8,9 +8,7 @@ _SALSA20_FEC = {"crypt": "salsa20", "key": KEY, "fec": "10,3"}
 
 
 def _latency(**goals):
-    return tuple(
-        Metric(name, "us", "client", f"{name}_us", higher_is_better=False, **goals) for name in ("p50", "p99")
-    )
+    return tuple(Metric(name, "us", "client", f"{name}_us", higher_is_better=False, **goals) for name in ("p50", "p99"))
 
 
 def _echo(name, about, *, size, rounds, quick_rounds, metrics, flags=None):
