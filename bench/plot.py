@@ -73,7 +73,7 @@ def draw(source, suffix="png"):
         f"kcpsock {machine['kcpsock']}, {machine['date'][:10]}",
         fontsize=9,
     )
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / figure.get_figheight()))  # the heading's own strip, in inches
     target = source.with_suffix("." + suffix)
     figure.savefig(target, dpi=120)
     pyplot.close(figure)
@@ -102,7 +102,8 @@ def compare_panels(report):
     for scenario in report["scenarios"]:
         for metric in scenario["metrics"]:
             better = "higher" if metric["higher_is_better"] else "lower"
-            title = f"{scenario['name']}: {metric['name']}, {metric['unit']} ({better} is better)"
+            unit = f", {metric['unit']}" if metric["unit"] else ""
+            title = f"{scenario['name']}: {metric['name']}{unit} ({better} is better)"
             bars = list(_bars(scenario, metric["name"]))
             if bars:
                 yield title, bars, [_goal(scenario, metric) if name == "kcpsock" else 0 for name, _, _ in bars]
