@@ -18,7 +18,7 @@ PERIOD_S = 1.0
 def serve(listener):
     """Echoes whatever comes, on as many connections as come, until stdin ends or speaks."""
     listener.setblocking(False)
-    poll, conns = select.epoll(), {}
+    poll, conns, buffer = select.epoll(), {}, memoryview(bytearray(READ_BYTES))
     poll.register(listener, select.EPOLLIN)
     poll.register(sys.stdin, select.EPOLLIN)
     while True:
@@ -34,10 +34,10 @@ def serve(listener):
                         poll.register(conn, select.EPOLLIN)
                 continue
             conn = conns[fd]
-            data = conn.recv(READ_BYTES)
-            if not data:
+            n = conn.recv_into(buffer)
+            if not n:
                 raise ConnectionError(f"connection {fd} ended")
-            if conn.send(data) != len(data):
+            if conn.send(buffer[:n]) != n:
                 raise BufferError(f"connection {fd} takes no answer: its peer does not read")
 
 
@@ -80,6 +80,19 @@ class Visitors:
             if self.listen(due - now):
                 return self.result(time.perf_counter() - start)
 
+    def call_on(self, count, seconds):
+        """Says something on `count` connections, spread over all, and waits for `seconds` at most. -> the result."""
+        asked = [turn * self.count // count for turn in range(count)]
+        self.latencies, self.echoes = [], 0
+        start = time.perf_counter()
+        for sent, number in enumerate(asked, 1):
+            self.say(number)
+            while sent - self.echoes >= AT_ONCE and time.perf_counter() - start < seconds:
+                self.listen(seconds)
+        while self.echoes < count and time.perf_counter() - start < seconds:
+            self.listen(seconds)
+        return self.result(time.perf_counter() - start)
+
     def say(self, number):
         if self.missing[number]:
             self.overrun += 1
@@ -98,6 +111,9 @@ class Visitors:
             data = self.conns[number].recv(READ_BYTES)
             if not data:
                 raise ConnectionError(f"connection {number} ended")
+            done = len(self.message) - self.missing[number]
+            if data != self.message[done : done + len(data)]:
+                raise ValueError(f"connection {number}: the message came back changed")
             self.missing[number] -= len(data)
             if not self.missing[number]:
                 self.echoes += 1
@@ -107,4 +123,8 @@ class Visitors:
     def result(self, seconds):
         took = sorted(self.latencies)
         at = {f"p{share}_us": took[len(took) * share // 100] * 1e6 if took else 0.0 for share in (50, 99)}
-        return {"echoes": self.echoes, "seconds": seconds, "sessions": self.count, "overrun": self.overrun, **at}
+        at["max_us"] = took[-1] * 1e6 if took else 0.0
+        now = time.perf_counter()
+        late = sum(left > 0 and now - then > PERIOD_S for left, then in zip(self.missing, self.sent_at))
+        counts = {"echoes": self.echoes, "sessions": self.count, "overrun": self.overrun, "late_at_end": late}
+        return {"seconds": seconds, **counts, **at}

@@ -26,12 +26,14 @@ import (
 )
 
 type options struct {
-	mode, listen, addr, fec                            string
+	mode, listen, addr, fec, crypt, key, framing       string
 	bytes                                              int64
 	seconds, timeout                                   float64
 	write, size, rounds, warmup, sessions              int
 	sndwnd, rcvwnd, mtu, nodelay, interval, resend, nc int
-	sockbuf, fecData, fecParity                        int
+	sockbuf, fecData, fecParity, smuxVersion           int
+	headers                                            int // bytes of crypt and FEC in a packet
+	block                                              kcp.BlockCrypt
 	stream, writeDelay, ackNodelay                     bool
 }
 
@@ -58,6 +60,10 @@ func parse(args []string) *options {
 	f.IntVar(&o.nc, "nc", 1, "1 = no congestion window")
 	f.IntVar(&o.sockbuf, "sockbuf", 4<<20, "bytes, each way")
 	f.StringVar(&o.fec, "fec", "", "DATA,PARITY packets of a group; empty = no FEC")
+	f.StringVar(&o.crypt, "crypt", "null", "kcptun's name of a cipher; null = none")
+	f.StringVar(&o.key, "key", "", "passphrase")
+	f.StringVar(&o.framing, "framing", "raw", "raw or smux")
+	f.IntVar(&o.smuxVersion, "smux-version", 2, "1 or 2")
 	f.BoolVar(&o.stream, "stream", true, "stream mode")
 	f.BoolVar(&o.writeDelay, "write-delay", false, "a write waits for the next interval")
 	f.BoolVar(&o.ackNodelay, "ack-nodelay", false, "every ACK leaves at once")
@@ -70,6 +76,7 @@ func parse(args []string) *options {
 			fail("--fec %q: DATA,PARITY is wanted", o.fec)
 		}
 	}
+	o.prepare()
 	if o.mode != "sink" && o.mode != "echo" {
 		fail("--mode %q: sink or echo is allowed", o.mode)
 	}
@@ -136,7 +143,7 @@ func (o *options) applyTo(s *kcp.UDPSession) {
 
 // openListener prints the port that the parent waits for.
 func openListener(o *options) *kcp.Listener {
-	l, err := kcp.ListenWithOptions(o.listen, nil, o.fecData, o.fecParity)
+	l, err := kcp.ListenWithOptions(o.listen, o.block, o.fecData, o.fecParity)
 	check(err)
 	check(l.SetReadBuffer(o.sockbuf))
 	check(l.SetWriteBuffer(o.sockbuf))
@@ -145,7 +152,7 @@ func openListener(o *options) *kcp.Listener {
 }
 
 func dial(o *options) *kcp.UDPSession {
-	s, err := kcp.DialWithOptions(o.addr, nil, o.fecData, o.fecParity)
+	s, err := kcp.DialWithOptions(o.addr, o.block, o.fecData, o.fecParity)
 	check(err)
 	check(s.SetReadBuffer(o.sockbuf))
 	check(s.SetWriteBuffer(o.sockbuf))
