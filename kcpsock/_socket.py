@@ -549,11 +549,23 @@ class socket(_Base):
                 self._raise_error()
         return size, ancillary, found, address
 
+    def _send_now(self, data: Any, flags: Any) -> int:
+        # What can go at once goes past the descriptor, in this thread: the engine need not wake up for it.
+        life = self._life
+        if life is None or life.state is not State.CONNECTED or flags != 0:
+            return 0
+        return _engine.send_now(self.fileno(), data)
+
     def send(self, data: Any, flags: int = 0, /) -> int:
-        sent: int = self._io(POLLOUT, _Base.send, (data,), flags)
+        sent: int = self._send_now(data, flags) or self._io(POLLOUT, _Base.send, (data,), flags)
         return sent
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
+        sent = self._send_now(data, flags)
+        if sent:
+            data = memoryview(data).cast("B")[sent:]
+            if not data:
+                return
         if _wait.cooperative_hub() is None or self.gettimeout() == 0:
             self._io(POLLOUT, _Base.sendall, (data,), flags)
             return
