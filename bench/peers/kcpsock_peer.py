@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 
+import crowd
+
 READ_BYTES = 1 << 20
 PROFILE_FIELDS = (  # options that bear the names of Profile's fields
     *("framing", "sndwnd", "rcvwnd", "mtu", "nodelay", "interval", "resend", "nc"),
@@ -77,6 +79,20 @@ def run_idle_client(options):
         connected.append(conn)
     print("connected", len(connected), flush=True)
     wait_until_told()
+    os._exit(0)
+
+
+def run_crowd_server(options):
+    with open_listener(options) as listener:
+        crowd.serve(listener)
+        os._exit(0)  # closing thousands in order is not what is measured
+
+
+def run_crowd_client(options):
+    visitors = crowd.Visitors(lambda: connect(options), options.sessions, options.size)
+    visitors.arrive()
+    print("connected", options.sessions, flush=True)
+    report(visitors.talk())
     os._exit(0)
 
 
@@ -182,6 +198,8 @@ def profile_of(options, module):
     settings = {name: getattr(options, name) for name in PROFILE_FIELDS}
     if options.keepalive is not None:
         settings["keepalive"] = options.keepalive
+    if options.fec:
+        settings["fec"] = tuple(int(count) for count in options.fec.split(","))
     return {"profile": module.Profile(**settings)}
 
 
@@ -231,10 +249,10 @@ def parse(arguments):
     parser.add_argument("--seconds", type=float, default=0, help="sink: seconds until the end, 0 = no such end")
     parser.add_argument("--timeout", type=float, default=120, help="seconds after which the process gives up")
     parser.add_argument("--write", type=int, default=65536, help="sink: bytes a write")
-    parser.add_argument("--size", type=int, default=65536, help="echo: bytes a message")
+    parser.add_argument("--size", type=int, default=65536, help="echo, crowd: bytes a message")
     parser.add_argument("--rounds", type=int, default=1000, help="echo: round trips measured")
     parser.add_argument("--warmup", type=int, default=20, help="echo: round trips before those")
-    parser.add_argument("--sessions", type=int, default=2000, help="idle: sessions")
+    parser.add_argument("--sessions", type=int, default=2000, help="idle, crowd: sessions")
     parser.add_argument("--sndwnd", type=int, default=1024, help="packets")
     parser.add_argument("--rcvwnd", type=int, default=1024, help="packets")
     parser.add_argument("--mtu", type=int, default=1400, help="bytes of UDP payload")
@@ -243,6 +261,7 @@ def parse(arguments):
     parser.add_argument("--resend", type=int, default=2, help="duplicate ACKs")
     parser.add_argument("--nc", type=int, default=1, help="1 = no congestion window")
     parser.add_argument("--sockbuf", type=int, default=4 << 20, help="bytes, each way")
+    parser.add_argument("--fec", default="", help="DATA,PARITY packets of a group (default: no FEC)")
     parser.add_argument("--stream", type=truth, default=True, help="true or false")
     parser.add_argument("--write-delay", type=truth, default=False, help="true or false")
     parser.add_argument("--ack-nodelay", type=truth, default=False, help="true or false")
@@ -254,6 +273,8 @@ COMMANDS = {
     "client": run_client,
     "idle-server": run_idle_server,
     "idle-client": run_idle_client,
+    "crowd-server": run_crowd_server,
+    "crowd-client": run_crowd_client,
     "null": run_null,
 }
 
