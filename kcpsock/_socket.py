@@ -50,6 +50,7 @@ SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC = _stdlib.SOCK_STREAM, _stdlib.SOCK_NON
 MSG_DONTWAIT, MSG_OOB = int(_stdlib.MSG_DONTWAIT), int(_stdlib.MSG_OOB)
 # What recvmsg() says of a pair, but never of TCP.
 _NOT_TCP_FLAGS = int(_stdlib.MSG_OOB | _stdlib.MSG_CTRUNC | _stdlib.MSG_CMSG_CLOEXEC)
+_CONNECTED = State.CONNECTED  # an enum's attribute is looked up in Python
 _ACCEPT_ANCILLARY_BYTES = _stdlib.CMSG_SPACE(array("i").itemsize)
 
 
@@ -552,7 +553,7 @@ class socket(_Base):
     def _send_now(self, data: Any, flags: Any) -> int:
         # What can go at once goes past the descriptor, in this thread: the engine need not wake up for it.
         life = self._life
-        if life is None or life.state is not State.CONNECTED or flags != 0:
+        if life is None or life.state is not _CONNECTED or flags != 0:
             return 0
         return _engine.send_now(self.fileno(), data)
 
