@@ -82,7 +82,7 @@ def test_lost_acks_of_bursts_cost_little(transfer, window):
     """Each window is one burst, and so are its ACKs: those above una are said in two packets."""
     settings = {"sndwnd_pkts": window, "rcvwnd_pkts": window}
     net, a, b = transfer(settings, 10_000, [nw.random_loss(0.1)])
-    assert a.retrans_segs <= 1.25 * 10_000 * 0.1 / 0.9 + 20
+    assert a.retrans_segs <= 1.4 * 10_000 * 0.1 / 0.9  # said once: 2.2
 
 
 def test_loss_hardly_slows_a_wide_window(transfer):
