@@ -447,6 +447,18 @@ int ks_send_oob(int app_fd, const uint8_t *data, int size)
     return ask_front(app_fd, &o.front, run_oob);
 }
 
+int64_t ks_send_now(int app_fd, const uint8_t *data, int64_t size)
+{
+    uint64_t inode = data != NULL && size > 0 ? ks_front_inode(app_fd) : 0;
+    for (int i = 0; i < ENGINES_MAX && inode != 0; i++) {
+        ks_engine *e = engine_of(i);
+        int64_t sent = e == NULL ? -ENOTSOCK : ks_engine_send(e, inode, data, (size_t)size);
+        if (sent > 0)
+            return sent;
+    }
+    return 0;
+}
+
 static void fill_info(const ks_session *s, ks_info *i)
 {
     ks_counters c = {0};

@@ -57,6 +57,7 @@ int ks_get_stats(ks_stats *stats);         /* summed over engines */
 int ks_udp_park(int udp_fd);               /* connect it to itself: strangers are refused by ICMP */
 int ks_udp_unpark(int udp_fd);
 int ks_udp_adopt(int family, const uint8_t address[16], int port, uint32_t scope, int reuse);
+int64_t ks_send_now(int app_fd, const uint8_t *data, int64_t size);
 int ks_poll(int fd, int events, int timeout_ms); /* one poll(2); -EINTR possible; -> revents */
 
 /* the ARQ alone, for tests */

@@ -16,6 +16,9 @@
 /* About to sleep so long, an engine gives spare memory back first. */
 #define QUIET_SLEEP_US 500000
 #define SLEEP_MAX_US 60000000u
+/* For so long after data was sent past it an engine sleeps but shortly. */
+#define SENDING_US 1000000u
+#define SENDING_SLEEP_MS 10u
 
 struct ks_engine {
     ks_core core;
@@ -23,6 +26,10 @@ struct ks_engine {
     ks_source wake;        /* a pipe's reading end */
     int wake_fd;           /* its writing end */
     ks_note *waiting;      /* asked, not answered yet: the thread's own list */
+
+    pthread_mutex_t turning; /* see engine.h; guards all of the above but wake_fd, and the next two */
+    uint64_t asleep_until_us;
+    uint64_t sent_us;        /* when ks_engine_send was last of use */
 
     pthread_mutex_t lock;
     pthread_cond_t answered;
@@ -83,6 +90,7 @@ ks_engine *ks_engine_new(ks_udp_way way, int *error)
         return NULL;
     }
     e->wake.fd = e->wake_fd = -1;
+    pthread_mutex_init(&e->turning, NULL);
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->answered, NULL);
     ks_seg_pools_init(&e->core.pools);
@@ -138,6 +146,7 @@ void ks_engine_del(ks_engine *e)
     ks_free(e->core.codec_space);
     pthread_cond_destroy(&e->answered);
     pthread_mutex_destroy(&e->lock);
+    pthread_mutex_destroy(&e->turning);
     ks_free(e);
 }
 
@@ -247,6 +256,9 @@ static int64_t sleep_us(const ks_engine *e)
     uint64_t due = ks_timers_next(&core->timers), now = clock_us();
     if (e->waiting != NULL && now / 1000 + NOTE_POLL_MS < due)
         due = now / 1000 + NOTE_POLL_MS;
+    /* Timers that ks_engine_send sets wake nobody as long as they are no nearer than this. */
+    if (now - e->sent_us < SENDING_US && now / 1000 + SENDING_SLEEP_MS < due)
+        due = now / 1000 + SENDING_SLEEP_MS;
     if (due == KS_NEVER && core->riders == NULL)
         return -1;
     uint64_t due_us = due == KS_NEVER ? KS_NEVER : due * 1000;
@@ -291,7 +303,10 @@ static void turn(ks_engine *e)
         ks_pool_trim(&core->pools.large);
         ks_pool_trim(&core->shards);
     }
+    e->asleep_until_us = timeout_us < 0 ? KS_NEVER : clock_us() + (uint64_t)timeout_us;
+    pthread_mutex_unlock(&e->turning);
     int n = ks_poller_wait(&core->poller, timeout_us, changed, EVENTS_MAX);
+    pthread_mutex_lock(&e->turning);
     read_clock(core);
     for (int i = 0; i < n; i++)
         on_event(changed[i]);
@@ -302,12 +317,36 @@ static void turn(ks_engine *e)
     ks_core_turn(core);
 }
 
+int64_t ks_engine_send(ks_engine *e, uint64_t inode, const uint8_t *data, size_t size)
+{
+    ks_core *core = &e->core;
+    if (pthread_mutex_trylock(&e->turning) != 0)
+        return 0;
+    ks_hnode *n = ks_hash_find(&core->by_inode, KS_FRONT_KEY(inode, false));
+    int64_t sent = -ENOTSOCK;
+    if (n != NULL) {
+        read_clock(core);
+        sent = core->draining ? 0 : (int64_t)ks_stream_send_now(KS_OWNER(n, ks_stream, by_inode), data, size);
+    }
+    bool sooner = false;
+    if (sent > 0) {
+        uint64_t due = ks_timers_next(&core->timers);
+        sooner = core->dirty != NULL || (due != KS_NEVER && due * 1000 < e->asleep_until_us);
+        e->sent_us = core->now_us;
+    }
+    pthread_mutex_unlock(&e->turning);
+    if (sooner)
+        ring(e);
+    return sent;
+}
+
 void ks_engine_loop(ks_engine *e)
 {
     /* Signals are for the application's threads. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_mutex_lock(&e->turning);
     for (bool halt = false; !halt;) {
         turn(e);
         pthread_mutex_lock(&e->lock);
@@ -320,5 +359,7 @@ void ks_engine_loop(ks_engine *e)
     for (ks_note *n = e->waiting; n != NULL; n = n->next)
         n->due_ms = 0;
     read_notes(e); /* whoever still waits gets an answer */
+    e->core.draining = true; /* nobody would send again what ks_engine_send sends from now on */
+    pthread_mutex_unlock(&e->turning);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

@@ -44,7 +44,7 @@ void ks_kcp_free(ks_kcp *k)
     ks_free(k->acks);
     ks_free(k->told);
     k->acks = k->told = NULL;
-    k->nacks = k->acks_cap = k->ntold = k->told_cap = 0;
+    k->nacks = k->acks_cap = k->ntold = 0;
     k->snd_una = k->snd_nxt = k->snd_end;
     k->rcv_read = k->rcv_nxt = k->rcv_max;
 }
@@ -59,7 +59,7 @@ void ks_kcp_trim(ks_kcp *k)
         ks_free(k->acks);
         ks_free(k->told);
         k->acks = k->told = NULL;
-        k->acks_cap = k->ntold = k->told_cap = 0;
+        k->acks_cap = k->ntold = 0;
     }
 }
 

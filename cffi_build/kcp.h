@@ -79,8 +79,8 @@ typedef struct ks_kcp {
     /* acknowledgments not yet sent */
     struct ks_ack { uint32_t sn, ts; } *acks;
     uint32_t nacks, acks_cap;
-    struct ks_ack *told;        /* sent in the last packet of ACKs, above rcv_nxt: said once more in the next one */
-    uint32_t ntold, told_cap;
+    struct ks_ack *told;        /* new in the last packet of ACKs, above rcv_nxt: said once more in the next one */
+    uint32_t ntold;
 
     /* RFC 6298, in 1/8 ms and 1/4 ms */
     uint32_t srtt8, rttvar4, rto;

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "kcp_parts.h"
 
+#include <string.h>
+
 #define PROBE_FIRST_MS 500u
 #define PROBE_MAX_MS 120000u
+#define ACKS_IN_PACKET_MAX (KS_KCP_MTU_MAX / KS_KCP_HEAD)
 
 typedef struct {
     ks_kcp *k;
@@ -84,41 +87,53 @@ static void transmit(packer *p, ks_seg *seg)
     k->count.out_segs++;
 }
 
-/* An ACK above una is lost with its packet, and una does not tell of it: said twice, it seldom is. Of these ACKs there are
- * none while nothing is missing. They only fill up a packet of new ones: one without would spoil the peer's round trip. */
-static void repeat_acks(packer *p, uint32_t full)
+/* An ACK above una is lost with its packet, and una does not tell of it: said twice, in two packets, it seldom is. So a
+ * packet of ACKs begins with those of the one before; a peer takes its round trip from the last. There are none of this kind
+ * while nothing is missing. */
+static void repeat_told(packer *p)
 {
-    ks_kcp *k = p->k;
-    for (uint32_t i = 0; i < k->ntold && k->ntold + k->nacks <= full; i++)
+    const ks_kcp *k = p->k;
+    for (uint32_t i = 0; i < k->ntold; i++)
         if (ks_after(k->told[i].sn, k->rcv_nxt))
             pack_control(p, CMD_ACK, k->told[i].ts, k->told[i].sn);
-    k->ntold = 0;
-    if (k->told_cap < k->acks_cap) {
-        struct ks_ack *told = ks_realloc(k->told, k->acks_cap * sizeof *told);
-        if (told == NULL)
-            return;
-        k->told = told;
-        k->told_cap = k->acks_cap;
-    }
-    for (uint32_t i = 0; i < k->nacks; i++)
-        if (ks_after(k->acks[i].sn, k->rcv_nxt))
-            k->told[k->ntold++] = k->acks[i];
+}
+
+/* What the packet that ends here has said for the first time; without memory it is not repeated. */
+static void remember_told(ks_kcp *k, const struct ks_ack *said, uint32_t count, uint32_t most)
+{
+    if (count > 0 && k->told == NULL)
+        k->told = ks_alloc(most * sizeof *k->told);
+    k->ntold = k->told != NULL ? count : 0;
+    if (k->ntold > 0)
+        memcpy(k->told, said, count * sizeof *said);
 }
 
 static void flush_acks(packer *p)
 {
     ks_kcp *k = p->k;
-    const uint32_t full = k->cfg.mtu / KS_KCP_HEAD;
-    if (k->nacks > 0)
-        repeat_acks(p, full); /* before the new ones: a peer takes its round trip from the last */
+    struct ks_ack said[ACKS_IN_PACKET_MAX];
+    const uint32_t full = k->cfg.mtu / KS_KCP_HEAD, half = full / 2;
+    uint32_t above = 0;
+    bool begun = false;
     for (uint32_t i = 0; i < k->nacks; i++) {
         /* una covers what is below it, all but the last. But a turn may bring a whole window, and were its one packet with
          * una lost, the peer would send the window again: as the peers do, one packet for each so many ACKs. */
-        bool spare = i % full == full - 1 && i + 1 < k->nacks;
-        if (spare || !ks_after(k->rcv_nxt, k->acks[i].sn) || i + 1 == k->nacks)
-            pack_control(p, CMD_ACK, k->acks[i].ts, k->acks[i].sn);
-        if (spare)
+        bool spare = i % full == full - 1 && i + 1 < k->nacks, is_above = ks_after(k->acks[i].sn, k->rcv_nxt);
+        if (!spare && !is_above && i + 1 < k->nacks)
+            continue;
+        if (!begun)
+            repeat_told(p);
+        begun = true;
+        pack_control(p, CMD_ACK, k->acks[i].ts, k->acks[i].sn);
+        if (is_above)
+            said[above++] = k->acks[i];
+        if (!spare && above < half && i + 1 < k->nacks)
+            continue;
+        remember_told(k, said, above, half);
+        if (i + 1 < k->nacks)
             pack_end(p);
+        above = 0;
+        begun = false;
     }
     k->nacks = 0;
 }

@@ -558,3 +558,19 @@ void ks_session_turn(ks_session *s)
     check_trim(s, in != s->kcp.count.in_segs || out != s->kcp.count.out_segs || heard != s->heard_ms);
     rearm(s);
 }
+
+size_t ks_stream_send_now(ks_stream *st, const uint8_t *data, size_t size)
+{
+    ks_session *s = st->session;
+    if (s->state != KS_SESSION_OPEN)
+        return 0;
+    size_t put = ks_stream_put(st, data, size);
+    if (put > 0) {
+        flush_due(s);
+        ks_batch_send(&s->core->batch);
+        s->trimmed = false;
+        s->trim_ms = KS_NEVER; /* the acknowledgment's turn sets it */
+        rearm(s);
+    }
+    return put;
+}

@@ -107,6 +107,9 @@ void ks_session_mark(ks_session *session);
 /* Something happened at a stream's descriptor, or to its options. */
 void ks_stream_mark(ks_stream *stream);
 void ks_session_turn(ks_session *session);
+/* Sends application data past the stream's pair, in this moment. -> bytes taken, as many as the windows have room for; 0
+ * also when what was written before still stands in the pair. Ends no session. */
+size_t ks_stream_send_now(ks_stream *stream, const uint8_t *data, size_t size);
 /* The data that its ACKs wait for has not come: they go in this turn. */
 void ks_session_end_ride(ks_session *session);
 /* Ends it now; its applications get `error`. */

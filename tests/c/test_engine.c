@@ -126,10 +126,13 @@ static int take_connection(int listener)
     return fd;
 }
 
+/* By either way, past the descriptor and through it, whichever the bytes left come to. */
 static int write_all(int fd, const uint8_t *data, size_t size)
 {
     while (size > 0) {
-        ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
+        int64_t n = size % 2 != 0 ? ks_send_now(fd, data, (int64_t)(size / 3 + 1)) : 0;
+        if (n == 0)
+            n = send(fd, data, size % 3 != 0 ? size / 3 + 1 : size, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -357,6 +360,7 @@ static void test_numbers_of_nothing(void)
         CHECK_EQ(ks_set_option(none[i], KS_OPT_NC, 1), -ENOTSOCK);
         CHECK_EQ(ks_get_info(none[i], &info), -ENOTSOCK);
         CHECK_EQ(ks_linger(none[i], 0), 0);
+        CHECK_EQ(ks_send_now(none[i], (const uint8_t *)"x", 1), 0);
     }
     CHECK_EQ(ks_get_info(plain, NULL), -EFAULT);
     CHECK_EQ(ks_get_stats(NULL), -EFAULT);
