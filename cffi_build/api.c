@@ -449,10 +449,14 @@ int ks_send_oob(int app_fd, const uint8_t *data, int size)
 
 int64_t ks_send_now(int app_fd, const uint8_t *data, int64_t size)
 {
-    uint64_t inode = data != NULL && size > 0 ? ks_front_inode(app_fd) : 0;
-    for (int i = 0; i < ENGINES_MAX && inode != 0; i++) {
+    if (data == NULL || size <= 0)
+        return 0;
+    uint64_t inode = 0; /* asked for late: most calls of who sends without a pause end before */
+    for (int i = 0; i < ENGINES_MAX; i++) {
         ks_engine *e = engine_of(i);
-        int64_t sent = e == NULL ? -ENOTSOCK : ks_engine_send(e, inode, data, (size_t)size);
+        if (e == NULL || !ks_engine_asleep(e) || (inode == 0 && (inode = ks_front_inode(app_fd)) == 0))
+            continue;
+        int64_t sent = ks_engine_send(e, inode, data, (size_t)size);
         if (sent > 0)
             return sent;
     }

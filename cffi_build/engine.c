@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@ struct ks_engine {
     pthread_mutex_t turning; /* see engine.h; guards all of the above but wake_fd, and the next two */
     uint64_t asleep_until_us;
     uint64_t sent_us;        /* when ks_engine_send was last of use */
+    atomic_bool asleep;      /* a hint, for who does not hold it */
 
     pthread_mutex_t lock;
     pthread_cond_t answered;
@@ -304,8 +306,10 @@ static void turn(ks_engine *e)
         ks_pool_trim(&core->shards);
     }
     e->asleep_until_us = timeout_us < 0 ? KS_NEVER : clock_us() + (uint64_t)timeout_us;
+    atomic_store_explicit(&e->asleep, true, memory_order_relaxed);
     pthread_mutex_unlock(&e->turning);
     int n = ks_poller_wait(&core->poller, timeout_us, changed, EVENTS_MAX);
+    atomic_store_explicit(&e->asleep, false, memory_order_relaxed);
     pthread_mutex_lock(&e->turning);
     read_clock(core);
     for (int i = 0; i < n; i++)
@@ -315,6 +319,11 @@ static void turn(ks_engine *e)
     while (core->riders != NULL && core->now_us >= core->ride_over_us)
         ks_session_end_ride(core->riders);
     ks_core_turn(core);
+}
+
+bool ks_engine_asleep(ks_engine *e)
+{
+    return atomic_load_explicit(&e->asleep, memory_order_relaxed);
 }
 
 int64_t ks_engine_send(ks_engine *e, uint64_t inode, const uint8_t *data, size_t size)

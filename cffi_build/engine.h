@@ -41,6 +41,9 @@ int ks_engine_ask(ks_engine *engine, ks_note *note);
  * taken; 0 when the engine is busy or the data must go through the pair, -ENOTSOCK when it is no stream of this engine. */
 int64_t ks_engine_send(ks_engine *engine, uint64_t inode, const uint8_t *data, size_t size);
 
+/* Whether ks_engine_send is worth a try: a hint, any thread. */
+bool ks_engine_asleep(ks_engine *engine);
+
 ks_core *ks_engine_core(ks_engine *engine);
 ks_ports *ks_engine_ports(ks_engine *engine);
 /* The second half of a turn, when events and packets have been taken in: what is due at core->now_ms, the sessions that
