@@ -78,6 +78,10 @@ static int run_drain(ks_engine *e, ks_note *n)
     d->left = 0;
     for (ks_session *s = core->sessions; s != NULL; s = s->next) {
         d->left += !ks_session_is_idle(s);
+        if (s->smux && s->opener && s->streams != NULL && s->streams->src.fd < 0) {
+            ks_session_mark(s); /* to say farewell: else the peer's own close would wait for an answer */
+            d->left++;
+        }
         for (ks_stream *st = s->streams; st != NULL; st = st->next)
             if (!st->app_eof && !st->connecting) {
                 st->src.readable = true; /* a look at the pair: what is there goes out, then FIN */
