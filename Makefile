@@ -20,13 +20,14 @@ ASAN_ENV = LD_PRELOAD=$(shell gcc -print-file-name=libasan.so):$(shell gcc -prin
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: no-extension help demo test lint bench bench-micro soak sanitize-address sanitize-thread check-plain check-sdist clean
+.PHONY: no-extension help demo test lint bench bench-grow bench-micro soak sanitize-address sanitize-thread check-plain check-sdist clean
 
 help:
 	@echo "make demo              fetch a 20 MB file over KCP through a lossy link"
 	@echo "make test              the tests (ARGS=\"-k name\" for some of them)"
 	@echo "make lint              ruff, mypy, shellcheck, and the C sources by gcc and clang, warnings as errors"
 	@echo "make bench             compare with kcp-go and kernel TCP; results in build/bench-results/"
+	@echo "make bench-grow        how rate and cost grow with window, loss and connections; results in build/bench-results/"
 	@echo "make bench-micro       packet crypt and FEC alone, against kcp-go; results in build/bench-results/"
 	@echo "make soak              the tests that take minutes"
 	@echo "make sanitize-address  C and Python tests under the address and undefined-behaviour sanitizers"
@@ -52,6 +53,9 @@ soak: $(READY)test
 
 bench: $(READY)bench
 	$(BIN)/python bench/compare.py $(ARGS)
+
+bench-grow: $(READY)bench
+	$(BIN)/python bench/grow.py $(ARGS)
 
 bench-micro: $(READY)bench
 	$(BIN)/python bench/micro.py $(ARGS)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""kcpsock, kcp-go and kernel TCP side by side: ``python bench/compare.py [--quick] [--rounds N] [--out DIR]``.
+"""kcpsock beside kcp-go, kernel TCP and others: ``python bench/compare.py [--quick] [--rounds N] [--out DIR]``.
 
 Client and server are two processes on this machine. The rivals take turns within each round, and a different one begins
 each time, so that what else the machine does hits all of them alike. Medians are compared; every sample goes into
 compare.json, from which plot.py draws. The yardstick is the better of kcp-go with Go's defaults and with GOMAXPROCS=1.
+Ratios are ours / theirs: of rates more is better, of latency, CPU and memory less. The whole table stands at the end.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import statistics
@@ -14,18 +16,26 @@ import subprocess
 import sys
 import time
 
+import compare_table
+import many
 import plot
 import scenarios
 from peers import machine, process, rivals
 
 DEFAULT_OUT = rivals.ROOT / "build" / "bench-results"
 NULL_SECONDS = 60
+GUEST_BYTES = 4 << 20  # of a sink, for the packages that are far slower; kcp's often fails on more
+GUEST_SECONDS = 20.0
 MAX_FAILURES = 2  # of a rival in a scenario: then its further rounds are left out
 
 
 def main():
     options = parse()
-    chosen = rivals.chosen(options.rivals)
+    chosen = rivals.chosen(options.rivals, known=rivals.COMPARED)
+    absent = [rival for rival in chosen if not rivals.is_there(rival)]
+    chosen = [rival for rival in chosen if rival not in absent]
+    for rival in absent:
+        print(f"{rival.name} is not installed and left out: pip install {rival.name}", file=sys.stderr)
     if any(rival.is_go for rival in chosen):
         rivals.build_go()
     picked = pick_scenarios(options.scenarios)
@@ -35,6 +45,7 @@ def main():
         "rounds": options.rounds,
         "quick": options.quick,
         "null": measure_null(chosen, picked, options.quick),
+        "absent": [rival.name for rival in absent],
         "scenarios": [],
     }
     samples = run_rounds(chosen, picked, options)
@@ -43,38 +54,59 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     target = options.out / "compare.json"
     target.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print_report(report)
+    compare_table.print_report(report)
     print(f"\nwrote {target}")
     plot.draw_if_possible(target)
-    return 1 if any(sample["failures"] for s in report["scenarios"] for sample in s["rivals"].values()) else 0
+    own = {rival.name for rival in chosen if not rival.is_guest}
+    failed = (sample["failures"] for s in report["scenarios"] for name, sample in s["rivals"].items() if name in own)
+    return 1 if any(failed) else 0
 
 
 def run_rounds(chosen, picked, options):
     """-> {scenario: {rival: {"runs": [...], "failures": [...]}}}"""
-    samples = {s.name: {r.name: {"runs": [], "failures": []} for r in chosen} for s in picked}
+    samples = {s.name: {r.name: {"runs": [], "failures": []} for r in taking_part(chosen, s)} for s in picked}
     for number in range(options.rounds):
-        turn = number % len(chosen)
         for scenario in picked:
-            server, client = scenario.arguments(options.quick)
-            for rival in chosen[turn:] + chosen[:turn]:
-                if len(samples[scenario.name][rival.name]["failures"]) >= MAX_FAILURES:
+            if scenario.rounds and number >= scenario.rounds:
+                continue
+            rivals_here = taking_part(chosen, scenario)
+            turn = number % max(1, len(rivals_here))
+            for rival in rivals_here[turn:] + rivals_here[:turn]:
+                sample = samples[scenario.name][rival.name]
+                if len(sample["failures"]) >= MAX_FAILURES:
                     continue
                 began = time.monotonic()
                 try:
-                    run = process.transfer(rival, server, client, scenario.timeout)
+                    run = RUNNERS[scenario.kind](rival, scenario, options.quick)
                 except process.PeerFailed as failure:
-                    samples[scenario.name][rival.name]["failures"].append(str(failure))
+                    sample["failures"].append(str(failure))
                     print(f"round {number + 1}: {scenario.name}: {failure}", file=sys.stderr)
                     continue
-                samples[scenario.name][rival.name]["runs"].append(run)
-                first = scenario.metrics[0]
-                shown = f"{first.of(run):,.0f} {first.unit}"
+                sample["runs"].append(run)
+                shown = ", ".join(f"{m.name} {m.of(run):,.4g} {m.unit}".rstrip() for m in scenario.metrics)
                 print(
-                    f"round {number + 1}/{options.rounds}  {scenario.name:12}  {rival.name:20}  {shown:>12}"
+                    f"round {number + 1}/{options.rounds}  {scenario.name:13}  {rival.name:19}  {shown}"
                     f"  ({time.monotonic() - began:.1f} s)",
                     flush=True,
                 )
     return samples
+
+
+def taking_part(chosen, scenario):
+    if scenario.rivals:
+        return [rival for rival in chosen if rival.name in scenario.rivals]
+    return [rival for rival in chosen if scenario.guests or not rival.is_guest]
+
+
+def run_transfer(rival, scenario, quick):
+    ends = scenario.arguments(quick)
+    if rival.is_guest:  # the last of two equal flags counts
+        ends = [[*flags, f"--bytes={GUEST_BYTES}"] for flags in ends]
+        return process.transfer(rival, *ends, GUEST_SECONDS)
+    return process.transfer(rival, *ends, scenario.timeout)
+
+
+RUNNERS = {"transfer": run_transfer, "crowd": many.run, "rest": many.run}
 
 
 def summarize(scenario, samples, quick):
@@ -84,7 +116,8 @@ def summarize(scenario, samples, quick):
         for metric in scenario.metrics:
             values = [metric.of(run) for run in sample["runs"]]
             figures[metric.name] = spread(values)
-        figures["cpu"] = spread([cpu_seconds_per_gb(run) for run in sample["runs"]])
+        if scenario.is_transfer:
+            figures["cpu"] = spread([cpu_seconds_per_gb(run) for run in sample["runs"]])
         found[name] = {**sample, "figures": {key: figure for key, figure in figures.items() if figure}}
     server, client = scenario.arguments(quick)
     return {
@@ -92,12 +125,10 @@ def summarize(scenario, samples, quick):
         "about": scenario.about,
         "server_arguments": server,
         "client_arguments": client,
-        "metrics": [
-            {"name": m.name, "unit": m.unit, "higher_is_better": m.higher_is_better, "floor": m.floor}
-            for m in scenario.metrics
-        ],
+        "metrics": [dataclasses.asdict(metric) for metric in scenario.metrics],
+        "is_transfer": scenario.is_transfer,
         "rivals": found,
-        "ratios": {m.name: compare_with_best(m, found) for m in scenario.metrics},
+        "verdicts": {metric.name: judge(metric, found) for metric in scenario.metrics},
     }
 
 
@@ -113,21 +144,36 @@ def cpu_seconds_per_gb(run):
     return 1e9 * (server["cpu_s"] / server["bytes"] + client["cpu_s"] / client.get("bytes", server["bytes"]))
 
 
-def compare_with_best(metric, found):
-    """{"of": the better kcp-go, "ratio": how many times better kcpsock's median is}; None where one is missing."""
+def judge(metric, found):
+    """What is to be said of kcpsock's median: against the better kcp-go, the others, and the metric's limit."""
     medians = {name: r["figures"][metric.name]["median"] for name, r in found.items() if metric.name in r["figures"]}
+    ours = medians.get(rivals.OURS)
     theirs = [name for name in rivals.YARDSTICKS if name in medians]
-    if rivals.OURS not in medians or not theirs:
-        return None
-    best = (max if metric.higher_is_better else min)(theirs, key=medians.get)
-    return {"of": best, "ratio": metric.advantage(medians[rivals.OURS], medians[best])}
+    best = (max if metric.higher_is_better else min)(theirs, key=medians.get) if theirs else None
+    ratio = metric.ratio(ours, medians[best]) if ours is not None and best else None
+    others = {
+        name: metric.ratio(ours, median)
+        for name, median in medians.items()
+        if ours is not None and name not in (rivals.OURS, *rivals.YARDSTICKS)
+    }
+    return {
+        "ours": ours,
+        "of": best,
+        "theirs": medians.get(best),
+        "ratio": ratio,
+        "verdict": metric.verdict(ratio),
+        "others": others,
+        "limit_verdict": metric.limit_verdict(ours),
+    }
 
 
 def measure_null(chosen, picked, quick):
     """The same loops over a connection that does nothing, once per program: no rival can be faster than its harness."""
-    programs = {rival.program: rival for rival in reversed(chosen)}
+    programs = {rival.program: rival for rival in reversed(chosen) if not rival.is_guest}
     found = {}
     for scenario in picked:
+        if not scenario.is_transfer:
+            continue
         _, client = scenario.arguments(quick)
         metric = scenario.metrics[0]
         for rival in programs.values():
@@ -142,46 +188,6 @@ def measure_null(chosen, picked, quick):
     return found
 
 
-def print_report(report):
-    print("\n" + machine.sentence(report["machine"]))
-    if report["quick"]:
-        print("QUICK: shorter runs, for a look, not for a claim")
-    print("settings: " + " ".join(f"{k}={v}" for k, v in report["settings"].items()))
-    print(f"medians of {report['rounds']} alternating rounds (min - max)")
-    print("x: kcpsock against the better kcp-go of this run, above 1 is better")
-    for scenario in report["scenarios"]:
-        print(f"\n{scenario['name']}: {scenario['about']}")
-        heads = [f"{m['name']} {m['unit']}" for m in scenario["metrics"]] + ["CPU s per GB, both ends"]
-        print("  " + f"{'':22}" + "".join(f"{head:>28}" for head in heads))
-        for name, rival in scenario["rivals"].items():
-            keys = [m["name"] for m in scenario["metrics"]] + ["cpu"]
-            cells = [format_figure(rival["figures"].get(key)) for key in keys]
-            failed = f"   {len(rival['failures'])} failed" if rival["failures"] else ""
-            print("  " + f"{name:22}" + "".join(f"{cell:>28}" for cell in cells) + failed)
-        print("  " + f"{'x':22}" + "".join(f"{cell:>28}" for cell in format_ratios(scenario)))
-        nulls = ", ".join(f"{k} {v['value']:,.1f} {v['unit']}" for k, v in report["null"][scenario["name"]].items())
-        print(f"  null (harness alone, {scenario['metrics'][0]['name']}): {nulls}")
-
-
-def format_figure(figure):
-    if figure is None:
-        return "-"
-    digits = 0 if figure["median"] >= 100 else 2
-    return "{median:,.{d}f} ({min:,.{d}f} - {max:,.{d}f})".format(d=digits, **figure)
-
-
-def format_ratios(scenario):
-    for metric in scenario["metrics"]:
-        found = scenario["ratios"][metric["name"]]
-        if found is None:
-            yield "-"
-            continue
-        verdict = ""
-        if metric["floor"]:
-            verdict = f" (floor {metric['floor']}: {'met' if found['ratio'] >= metric['floor'] else 'MISSED'})"
-        yield f"{found['ratio']:.2f}{verdict}"
-
-
 def pick_scenarios(names):
     known = {scenario.name: scenario for scenario in scenarios.load()}
     if names is None:
@@ -194,14 +200,14 @@ def pick_scenarios(names):
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, help="how often each rival runs each scenario (5; 2 with --quick)")
+    parser.add_argument("--rounds", type=int, help="how often each rival runs each scenario (3; 1 with --quick)")
     parser.add_argument("--quick", action="store_true", help="shorter runs: for a look, not for a claim")
-    parser.add_argument("--rivals", help=f"comma-separated, of: {', '.join(r.name for r in rivals.ALL)}")
+    parser.add_argument("--rivals", help=f"comma-separated, of: {', '.join(r.name for r in rivals.COMPARED)}")
     parser.add_argument("--scenarios", help="comma-separated names (default: all)")
     parser.add_argument("--out", type=pathlib.Path, default=DEFAULT_OUT, help="directory for compare.json and the plot")
     options = parser.parse_args()
     if options.rounds is None:
-        options.rounds = 2 if options.quick else 5
+        options.rounds = 1 if options.quick else 3
     if options.rounds < 1:
         parser.error(f"--rounds {options.rounds}: at least 1")
     return options

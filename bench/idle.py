@@ -115,10 +115,7 @@ def weigh(rival, options, prices):
             client_cpu = [b - a for a, b in zip(client_cpu, cpu_of(client.pid))]
             client.tell()
             server.tell()
-    growth = {key: after[key] - before[key] for key in after if key != "descriptors"}
-    new = {k: n - before["descriptors"].get(k, 0) for k, n in after["descriptors"].items()}
-    sockets_kib = sum(n * prices.get(kind, 0.0) for kind, n in new.items())
-    kernel_kib = growth["page_tables_kib"] + growth["threads"] * KERNEL_STACK_KIB + sockets_kib
+    growth, new, kernel_kib = grown(before, after, prices)
     return {
         "kib_per_session": (growth["user_kib"] + kernel_kib) / options.sessions,
         "user_kib_per_session": growth["user_kib"] / options.sessions,
@@ -129,6 +126,14 @@ def weigh(rival, options, prices):
         "threads_after": after["threads"],
         "growth": {**growth, "descriptors": new, "whole_machine_slab_kib": slab_after - slab_before},
     }
+
+
+def grown(before, after, prices):
+    """-> (growth of each figure of take_stock(), new descriptors by kind, KiB that the kernel holds for all that)"""
+    growth = {key: after[key] - before[key] for key in after if key != "descriptors"}
+    new = {k: n - before["descriptors"].get(k, 0) for k, n in after["descriptors"].items()}
+    sockets_kib = sum(n * prices.get(kind, 0.0) for kind, n in new.items())
+    return growth, new, growth["page_tables_kib"] + growth["threads"] * KERNEL_STACK_KIB + sockets_kib
 
 
 def take_stock(pid):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Draws what compare.py, idle.py and micro.py wrote: ``python bench/plot.py [JSON ...] [--format svg]``.
+"""Draws what compare.py, grow.py, idle.py and micro.py wrote: ``python bench/plot.py [JSON ...] [--format svg]``.
 
-One panel per figure: a bar is the median, a dot one sample, an upright line what it is to reach. Needs matplotlib
+One panel per figure: a bar is the median, a dot one sample, an upright line what it is to reach; what grows is drawn as
+lines (plot_curves.py). Needs matplotlib
 (pip install matplotlib, the bench extra).
 """
 
@@ -9,6 +10,8 @@ import argparse
 import json
 import pathlib
 import sys
+
+import plot_curves
 
 DEFAULT = pathlib.Path(__file__).resolve().parent.parent / "build" / "bench-results"
 COLOURS = {"kcpsock": "#2a6fbb", "kcp-go": "#c0504d", "TCP": "#8a8a8a"}
@@ -26,7 +29,7 @@ def main():
     options = parser.parse_args()
     sources = options.json or sorted(DEFAULT.glob("*.json"))
     if not sources:
-        raise SystemExit(f"plot: no *.json in {DEFAULT}: run bench/compare.py, bench/idle.py or bench/micro.py first")
+        raise SystemExit(f"plot: no *.json in {DEFAULT}: run bench/compare.py or one of its neighbours first")
     try:
         for source in sources:
             print(f"wrote {draw(source, options.format)}")
@@ -55,10 +58,13 @@ def draw(source, suffix="png"):
     panels_of = next(PANELS[key] for key in PANELS if key in report)
     panels = list(panels_of(report))
     rows = -(-len(panels) // COLUMNS)
-    height = max([3.2, *(0.28 * len(panel[1]) for panel in panels)])
+    height = max([3.2, *(0.28 * len(panel[1]) for panel in panels if isinstance(panel, tuple))])
     figure, axes = pyplot.subplots(rows, COLUMNS, figsize=(4.2 * COLUMNS, height * rows), squeeze=False)
     for axis, panel in zip(axes.flat, panels):
-        draw_panel(axis, *panel)
+        if isinstance(panel, plot_curves.Curves):
+            plot_curves.draw(axis, panel)
+        else:
+            draw_panel(axis, *panel)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     machine = report["machine"]
@@ -67,7 +73,7 @@ def draw(source, suffix="png"):
         f"kcpsock {machine['kcpsock']}, {machine['date'][:10]}",
         fontsize=9,
     )
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / (height * rows)))  # 0.3 inches for the line above
     target = source.with_suffix("." + suffix)
     figure.savefig(target, dpi=120)
     pyplot.close(figure)
@@ -121,7 +127,12 @@ def micro_panels(report):
         yield f"{panel}: MB/s, times kcp-go's (higher is better)", bars, [row["floor"] for row in rows]
 
 
-PANELS = {"scenarios": compare_panels, "rows": idle_panels, "micro": micro_panels}  # by a report's key
+PANELS = {  # by a report's key
+    "scenarios": compare_panels,
+    "sweeps": plot_curves.panels,
+    "rows": idle_panels,
+    "micro": micro_panels,
+}
 
 
 if __name__ == "__main__":

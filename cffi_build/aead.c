@@ -105,6 +105,12 @@ int ks_gcm_open(const ks_block *block, const ks_ghash *ghash, uint8_t *packet, s
     return result;
 }
 
+int ks_gcm_peek(const ks_block *block, uint8_t *packet, size_t size)
+{
+    ctr_run run = {packet + KS_AEAD_NONCE, size - KS_AEAD_NONCE, packet, FIRST_COUNTER};
+    return ctr_xor(block, &run, 1);
+}
+
 /* ---- ChaCha20-Poly1305: block 0 of the key stream is the key of the tag ---- */
 
 #define SPACE 2048u /* a whole packet, as a rule */
@@ -146,4 +152,10 @@ int ks_chacha_open(const ks_keystream *stream, uint8_t *packet, size_t size)
     }
     ks_wipe(space, 64 + first);
     return result;
+}
+
+void ks_chacha_peek(const ks_keystream *stream, uint8_t *packet, size_t size)
+{
+    ks_keystream_run run = ks_chacha20_run(packet + KS_AEAD_NONCE, size - KS_AEAD_NONCE, packet, 1);
+    ks_keystream_xor(stream, &run, 1);
 }

@@ -19,5 +19,8 @@ void ks_chacha_seal(const ks_keystream *stream, const ks_packet *packets, size_t
 /* Nothing is decrypted before the tag was found right. Not 0: it was not. */
 int ks_gcm_open(const ks_block *block, const ks_ghash *ghash, uint8_t *packet, size_t size);
 int ks_chacha_open(const ks_keystream *stream, uint8_t *packet, size_t size);
+/* Decrypts a packet's first `size` bytes, nonce counted, and asks for no tag. Not 0: the block cipher failed. */
+int ks_gcm_peek(const ks_block *block, uint8_t *packet, size_t size);
+void ks_chacha_peek(const ks_keystream *stream, uint8_t *packet, size_t size);
 
 #endif

@@ -78,6 +78,10 @@ static int run_drain(ks_engine *e, ks_note *n)
     d->left = 0;
     for (ks_session *s = core->sessions; s != NULL; s = s->next) {
         d->left += !ks_session_is_idle(s);
+        if (s->smux && s->opener && s->streams != NULL && s->streams->src.fd < 0) {
+            ks_session_mark(s); /* to say farewell: else the peer's own close would wait for an answer */
+            d->left++;
+        }
         for (ks_stream *st = s->streams; st != NULL; st = st->next)
             if (!st->app_eof && !st->connecting) {
                 st->src.readable = true; /* a look at the pair: what is there goes out, then FIN */
@@ -529,6 +533,22 @@ int ks_send_oob(int app_fd, const uint8_t *data, int size)
     if (size < 0 || (data == NULL && size > 0))
         return -EINVAL;
     return ask_front(app_fd, &o.front, run_oob);
+}
+
+int64_t ks_send_now(int app_fd, const uint8_t *data, int64_t size)
+{
+    if (data == NULL || size <= 0)
+        return 0;
+    uint64_t inode = 0; /* asked for late: most calls of who sends without a pause end before */
+    for (int i = 0; i < ENGINES_MAX; i++) {
+        ks_engine *e = engine_of(i);
+        if (e == NULL || !ks_engine_asleep(e) || (inode == 0 && (inode = ks_front_inode(app_fd)) == 0))
+            continue;
+        int64_t sent = ks_engine_send(e, inode, data, (size_t)size);
+        if (sent > 0)
+            return sent;
+    }
+    return 0;
 }
 
 static void fill_info(const ks_session *s, ks_info *i)

@@ -65,6 +65,7 @@ int ks_udp_can_spread(void);               /* 1: the kernel spreads peers over t
 int ks_udp_shut(int udp_fd);               /* what came, and what comes until ks_udp_open, is dropped */
 int ks_udp_open(int udp_fd);
 int ks_udp_adopt(int family, const uint8_t address[16], int port, uint32_t scope, int reuse);
+int64_t ks_send_now(int app_fd, const uint8_t *data, int64_t size);
 int ks_poll(int fd, int events, int timeout_ms); /* one poll(2); -EINTR possible; -> revents */
 
 /* the ARQ alone, for tests */

@@ -25,7 +25,7 @@ typedef struct ks_grave {
 struct ks_session;
 
 typedef struct {
-    uint64_t now_ms;             /* read once per turn */
+    uint64_t now_ms, now_us;     /* read once per turn */
     ks_poller poller;
     ks_timers timers;            /* room for one timer per session is reserved when the session is made */
     ks_seg_pools pools;
@@ -39,6 +39,8 @@ typedef struct {
     struct ks_session *sessions; /* all, doubly linked */
     uint32_t session_count, stream_count;
     struct ks_session *dirty;    /* to be turned at the end of this turn */
+    struct ks_session *riders;   /* whose ACKs wait for data to ride on, doubly linked, */
+    uint64_t ride_over_us;       /* until then */
     ks_grave *graves;
     bool draining;               /* the process exits: every application end counts as closed */
 } ks_core;

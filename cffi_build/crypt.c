@@ -14,7 +14,9 @@
 #define HEAD (NONCE + 4u)
 #define SALSA_CLEAR 8u /* Salsa20's nonce: the head's first bytes, in clear */
 #define BATCH 64u
+#define PEEK 32u /* what stands before a payload's first bytes, and they, in whole blocks */
 
+_Static_assert(HEAD + KS_CRYPT_PEEK <= PEEK, "a peek is long enough");
 _Static_assert(BATCH <= KS_CFB_BATCH && BATCH <= KS_AEAD_BATCH && NONCE == KS_CFB_CLEAR, "what the modes expect");
 
 struct ks_crypt {
@@ -191,5 +193,31 @@ int ks_crypt_open_untrusted(const ks_crypt *crypt, uint8_t *packet, size_t size,
         return KS_EMALFORMED;
     *payload = packet + head;
     *payload_size = size - around;
+    return KS_OK;
+}
+
+/* Of any packet's beginning: no tag is asked for. */
+static int decrypt_start(const ks_crypt *c, uint8_t *packet, size_t size)
+{
+    switch (c->mode) {
+    case KS_CRYPT_GCM:
+        return ks_gcm_peek(c->block, packet, size);
+    case KS_CRYPT_CHACHA20:
+        ks_chacha_peek(&c->stream, packet, size);
+        return 0;
+    default:
+        return decrypt(c, packet, size);
+    }
+}
+
+int ks_crypt_peek_untrusted(const ks_crypt *crypt, const uint8_t *packet, size_t size, uint8_t start[KS_CRYPT_PEEK])
+{
+    uint8_t copy[PEEK];
+    if (size < PEEK)
+        return KS_EMALFORMED;
+    memcpy(copy, packet, sizeof copy);
+    if (decrypt_start(crypt, copy, sizeof copy) != 0)
+        return KS_EMALFORMED;
+    memcpy(start, copy + ks_crypt_head(crypt), KS_CRYPT_PEEK);
     return KS_OK;
 }

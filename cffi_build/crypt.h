@@ -45,6 +45,10 @@ size_t ks_crypt_head(const ks_crypt *crypt);
 size_t ks_crypt_tail(const ks_crypt *crypt);
 /* Fills heads and tails and encrypts, in place. -> KS_OK, or KS_EAGAIN: the system gave no random bytes, nothing may be sent. */
 int ks_crypt_seal(const ks_crypt *crypt, ks_entropy *entropy, const ks_packet *packets, size_t n);
+/* A payload's first bytes, decrypted and not verified: enough to throw the packet away by, and for nothing else. The packet
+ * stays as it is. -> KS_OK, or KS_EMALFORMED: too short. */
+#define KS_CRYPT_PEEK 8u
+int ks_crypt_peek_untrusted(const ks_crypt *crypt, const uint8_t *packet, size_t size, uint8_t start[KS_CRYPT_PEEK]);
 /* Decrypts any bytes in place. -> KS_OK and where the payload stands, or KS_EMALFORMED: too short, wrong crc32 or tag. */
 int ks_crypt_open_untrusted(const ks_crypt *crypt, uint8_t *packet, size_t size, uint8_t **payload, size_t *payload_size);
 

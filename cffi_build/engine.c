@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,7 +15,11 @@
 /* Rereads of a note that waits (linger, drain): its condition may come true without a packet for this engine. */
 #define NOTE_POLL_MS 20u
 /* About to sleep so long, an engine gives spare memory back first. */
-#define QUIET_SLEEP_MS 500
+#define QUIET_SLEEP_US 500000
+#define SLEEP_MAX_US 60000000u
+/* For so long after data was sent past it an engine sleeps but shortly. */
+#define SENDING_US 1000000u
+#define SENDING_SLEEP_MS 10u
 
 struct ks_engine {
     ks_core core;
@@ -23,6 +28,11 @@ struct ks_engine {
     int wake_fd;           /* its writing end */
     ks_note *waiting;      /* asked, not answered yet: the thread's own list */
 
+    pthread_mutex_t turning; /* see engine.h; guards all of the above but wake_fd, and the next two */
+    uint64_t asleep_until_us;
+    uint64_t sent_us;        /* when ks_engine_send was last of use */
+    atomic_bool asleep;      /* a hint, for who does not hold it */
+
     pthread_mutex_t lock;
     pthread_cond_t answered;
     ks_note *notes;        /* guarded by lock, as are the next two */
@@ -30,11 +40,22 @@ struct ks_engine {
     bool halt;
 };
 
-uint64_t ks_clock_ms(void)
+static uint64_t clock_us(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+uint64_t ks_clock_ms(void)
+{
+    return clock_us() / 1000;
+}
+
+static void read_clock(ks_core *core)
+{
+    core->now_us = clock_us();
+    core->now_ms = core->now_us / 1000;
 }
 
 ks_core *ks_engine_core(ks_engine *e)
@@ -71,13 +92,14 @@ ks_engine *ks_engine_new(ks_udp_way way, int *error)
         return NULL;
     }
     e->wake.fd = e->wake_fd = -1;
+    pthread_mutex_init(&e->turning, NULL);
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->answered, NULL);
     ks_seg_pools_init(&e->core.pools);
     ks_pool_init(&e->core.shards, KS_UDP_PACKET_MAX);
     ks_batch_init(&e->core.batch, &e->core.count, ks_port_refused);
     e->core.way = way;
-    e->core.now_ms = ks_clock_ms();
+    read_clock(&e->core);
     *error = ks_udp_rx_init(&e->core.rx) == KS_OK ? 0 : -ENOMEM;
     if (*error == 0)
         *error = ks_poller_init(&e->core.poller);
@@ -126,6 +148,7 @@ void ks_engine_del(ks_engine *e)
     ks_free(e->core.codec_space);
     pthread_cond_destroy(&e->answered);
     pthread_mutex_destroy(&e->lock);
+    pthread_mutex_destroy(&e->turning);
     ks_free(e);
 }
 
@@ -227,17 +250,24 @@ static void on_event(ks_source *src)
     }
 }
 
-static int sleep_ms(const ks_engine *e)
+/* How long, -1: until something happens. */
+static int64_t sleep_us(const ks_engine *e)
 {
     const ks_core *core = &e->core;
     if (core->dirty != NULL || e->ports.more_head != NULL)
         return 0;
-    uint64_t due = ks_timers_next(&core->timers), now = ks_clock_ms();
-    if (e->waiting != NULL && now + NOTE_POLL_MS < due)
-        due = now + NOTE_POLL_MS;
-    if (due == KS_NEVER)
+    uint64_t due = ks_timers_next(&core->timers), now = clock_us();
+    if (e->waiting != NULL && now / 1000 + NOTE_POLL_MS < due)
+        due = now / 1000 + NOTE_POLL_MS;
+    /* Timers that ks_engine_send sets wake nobody as long as they are no nearer than this. */
+    if (now - e->sent_us < SENDING_US && now / 1000 + SENDING_SLEEP_MS < due)
+        due = now / 1000 + SENDING_SLEEP_MS;
+    if (due == KS_NEVER && core->riders == NULL)
         return -1;
-    return due <= now ? 0 : due - now > 60000 ? 60000 : (int)(due - now);
+    uint64_t due_us = due == KS_NEVER ? KS_NEVER : due * 1000;
+    if (core->riders != NULL && core->ride_over_us < due_us)
+        due_us = core->ride_over_us;
+    return due_us <= now ? 0 : due_us - now > SLEEP_MAX_US ? (int64_t)SLEEP_MAX_US : (int64_t)(due_us - now);
 }
 
 /* Sessions that were marked again and then ended leave the list before their memory goes. */
@@ -270,19 +300,54 @@ static void turn(ks_engine *e)
 {
     ks_core *core = &e->core;
     ks_source *changed[EVENTS_MAX];
-    int timeout_ms = sleep_ms(e);
-    if (timeout_ms < 0 || timeout_ms >= QUIET_SLEEP_MS) {
+    int64_t timeout_us = sleep_us(e);
+    if (timeout_us < 0 || timeout_us >= QUIET_SLEEP_US) {
         ks_pool_trim(&core->pools.small);
         ks_pool_trim(&core->pools.large);
         ks_pool_trim(&core->shards);
     }
-    int n = ks_poller_wait(&core->poller, timeout_ms, changed, EVENTS_MAX);
-    core->now_ms = ks_clock_ms();
+    e->asleep_until_us = timeout_us < 0 ? KS_NEVER : clock_us() + (uint64_t)timeout_us;
+    atomic_store_explicit(&e->asleep, true, memory_order_relaxed);
+    pthread_mutex_unlock(&e->turning);
+    int n = ks_poller_wait(&core->poller, timeout_us, changed, EVENTS_MAX);
+    atomic_store_explicit(&e->asleep, false, memory_order_relaxed);
+    pthread_mutex_lock(&e->turning);
+    read_clock(core);
     for (int i = 0; i < n; i++)
         on_event(changed[i]);
     ks_ports_receive_more(&e->ports);
     read_notes(e);
+    while (core->riders != NULL && core->now_us >= core->ride_over_us)
+        ks_session_end_ride(core->riders);
     ks_core_turn(core);
+}
+
+bool ks_engine_asleep(ks_engine *e)
+{
+    return atomic_load_explicit(&e->asleep, memory_order_relaxed);
+}
+
+int64_t ks_engine_send(ks_engine *e, uint64_t inode, const uint8_t *data, size_t size)
+{
+    ks_core *core = &e->core;
+    if (pthread_mutex_trylock(&e->turning) != 0)
+        return 0;
+    ks_hnode *n = ks_hash_find(&core->by_inode, KS_FRONT_KEY(inode, false));
+    int64_t sent = -ENOTSOCK;
+    if (n != NULL) {
+        read_clock(core);
+        sent = core->draining ? 0 : (int64_t)ks_stream_send_now(KS_OWNER(n, ks_stream, by_inode), data, size);
+    }
+    bool sooner = false;
+    if (sent > 0) {
+        uint64_t due = ks_timers_next(&core->timers);
+        sooner = core->dirty != NULL || (due != KS_NEVER && due * 1000 < e->asleep_until_us);
+        e->sent_us = core->now_us;
+    }
+    pthread_mutex_unlock(&e->turning);
+    if (sooner)
+        ring(e);
+    return sent;
 }
 
 void ks_engine_loop(ks_engine *e)
@@ -291,6 +356,7 @@ void ks_engine_loop(ks_engine *e)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_mutex_lock(&e->turning);
     for (bool halt = false; !halt;) {
         turn(e);
         pthread_mutex_lock(&e->lock);
@@ -303,5 +369,7 @@ void ks_engine_loop(ks_engine *e)
     for (ks_note *n = e->waiting; n != NULL; n = n->next)
         n->due_ms = 0;
     read_notes(e); /* whoever still waits gets an answer */
+    e->core.draining = true; /* nobody would send again what ks_engine_send sends from now on */
+    pthread_mutex_unlock(&e->turning);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

@@ -2,8 +2,9 @@
 /* The engine: one thread's loop over descriptors, packets, timers and notes.
  *
  * Any thread may call the functions below except ks_engine_loop, which makes its caller the engine's thread. They leave a
- * note and wait for the answer; `lock` guards the list of notes, the flag `stopped` and the answers, and is never held
- * while anything else is locked. Everything else in an engine belongs to its thread. */
+ * note and wait for the answer; `lock` guards the list of notes, the flag `stopped` and the answers. Everything else is
+ * guarded by `turning`, which the engine's thread holds but for its sleep: only ks_engine_send takes it too. `turning`
+ * comes before `lock`. */
 #ifndef KS_ENGINE_H
 #define KS_ENGINE_H
 
@@ -35,6 +36,13 @@ void ks_engine_loop(ks_engine *engine);
 void ks_engine_halt(ks_engine *engine);
 /* -> the note's answer, -ESHUTDOWN when the engine has stopped. */
 int ks_engine_ask(ks_engine *engine, ks_note *note);
+
+/* Sends for the stream of that inode at once, in the caller's thread: the engine is not woken for it. Never waits. -> bytes
+ * taken; 0 when the engine is busy or the data must go through the pair, -ENOTSOCK when it is no stream of this engine. */
+int64_t ks_engine_send(ks_engine *engine, uint64_t inode, const uint8_t *data, size_t size);
+
+/* Whether ks_engine_send is worth a try: a hint, any thread. */
+bool ks_engine_asleep(ks_engine *engine);
 
 ks_core *ks_engine_core(ks_engine *engine);
 ks_ports *ks_engine_ports(ks_engine *engine);

@@ -73,6 +73,10 @@ void ks_fec_decoder_del(ks_fec_decoder *decoder);
 /* Any packet of type DATA or PARITY, head included. The KCP packet inside a DATA one is the caller's to use; what can be
  * rebuilt now is handed to `rebuilt`, which must not call the decoder. */
 void ks_fec_decode_untrusted(ks_fec_decoder *decoder, const uint8_t *packet, size_t size, ks_fec_rebuilt *rebuilt, void *ctx);
+/* Whether the next packet, if none is lost or overtaken, is a parity packet of a group that is whole. NULL: no. */
+bool ks_fec_parity_due(const ks_fec_decoder *decoder);
+/* The first bytes of any packet, when one is due. -> true: it is that one; it is counted, and needed for nothing. */
+bool ks_fec_skip_untrusted(ks_fec_decoder *decoder, const uint8_t packet[KS_FEC_HEAD]);
 /* An idle session gives its memory back; groups that were begun are given up. */
 void ks_fec_decoder_trim(ks_fec_decoder *decoder);
 const ks_fec_counts *ks_fec_decoder_counts(const ks_fec_decoder *decoder);

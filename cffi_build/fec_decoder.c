@@ -43,6 +43,7 @@ struct ks_fec_decoder {
     uint32_t held;                /* groups in the window */
     group *groups;                /* a ring; NULL: nothing was received since the start, or trim */
     uint32_t head, newest;        /* the newest group's index in the ring, and its number: seqid / shards */
+    uint32_t latest;              /* seqid of the packet that was kept or skipped last */
     uint32_t strays, stray_group; /* packets in a row from outside the window, and where the latest belonged */
     ks_fec_counts counts;
 };
@@ -388,10 +389,28 @@ void ks_fec_decode_untrusted(ks_fec_decoder *d, const uint8_t *packet, size_t si
         d->counts.errs++;
         return;
     }
+    d->latest = seqid;
     confirm(d, g, number, place);
     if (d->confirmed && !was_confirmed)
         for (uint32_t i = 1; i <= d->held; i++) /* the oldest first */
             settle(d, &d->groups[(d->head + i) % d->held], &to);
     else
         settle(d, g, &to);
+}
+
+bool ks_fec_parity_due(const ks_fec_decoder *d)
+{
+    if (d == NULL || !d->confirmed || d->groups == NULL || d->latest / d->code->shards != d->newest || !d->groups[d->head].done)
+        return false;
+    uint32_t next = d->latest % d->code->shards + 1;
+    return next >= d->code->ds && next < d->code->shards;
+}
+
+bool ks_fec_skip_untrusted(ks_fec_decoder *d, const uint8_t packet[KS_FEC_HEAD])
+{
+    if (ks_fec_get16(packet + 4) != KS_FEC_PARITY || ks_fec_get32(packet) != d->latest + 1)
+        return false;
+    d->latest++;
+    d->counts.parity_shards++;
+    return true;
 }

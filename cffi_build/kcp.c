@@ -10,6 +10,7 @@
 #define RTO_FIRST_MS 200u
 /* An interval may be seconds; an ACK that late would make the peer's RTO useless. */
 #define ACK_DELAY_MAX_MS 40u
+#define ACK_SOON_MS 1u
 /* A packet holds at most 62 acknowledgments; more than this many waiting is a flood, and una or a repeat covers the rest. */
 #define ACKS_MAX 65536u
 /* Until a peer hears our window it guesses: 128 packets in the C version, 32 in kcp-go. So many are taken even where the
@@ -43,7 +44,7 @@ void ks_kcp_free(ks_kcp *k)
     ks_free(k->acks);
     ks_free(k->told);
     k->acks = k->told = NULL;
-    k->nacks = k->acks_cap = k->ntold = k->told_cap = 0;
+    k->nacks = k->acks_cap = k->ntold = 0;
     k->snd_una = k->snd_nxt = k->snd_end;
     k->rcv_read = k->rcv_nxt = k->rcv_max;
 }
@@ -58,7 +59,7 @@ void ks_kcp_trim(ks_kcp *k)
         ks_free(k->acks);
         ks_free(k->told);
         k->acks = k->told = NULL;
-        k->acks_cap = k->ntold = k->told_cap = 0;
+        k->acks_cap = k->ntold = 0;
     }
 }
 
@@ -376,13 +377,15 @@ static void ack_later(ks_kcp *k, uint32_t sn, uint32_t ts)
         k->acks_cap = cap;
     }
     k->acks[k->nacks++] = (struct ks_ack){sn, ts};
-    /* A lone segment's ACK may wait a moment for data to ride on; from the second on it goes out in this turn
-     * (RFC 9293 3.8.6.3), once for all that the turn brings. */
-    if (k->nacks > 1 || k->cfg.ack_nodelay)
+    /* A lone segment's ACK may wait for data to ride on; from the second on they go out soon (RFC 9293 3.8.6.3), and a
+     * packet's worth at once, once for all that the turn brings. */
+    if (k->cfg.ack_nodelay || k->nacks >= k->cfg.mtu / KS_KCP_HEAD)
         k->flush_now = true;
-    else if (!k->flush_armed) {
+    uint32_t wait = ks_min32(k->cfg.interval, k->nacks > 1 ? ACK_SOON_MS : ACK_DELAY_MAX_MS);
+    k->acks_soon = k->nacks > 1;
+    if (!k->flush_armed || ks_after(k->flush_due, k->now + wait)) {
         k->flush_armed = true;
-        k->flush_due = k->now + ks_min32(k->cfg.interval, ACK_DELAY_MAX_MS);
+        k->flush_due = k->now + wait;
     }
 }
 

@@ -79,8 +79,8 @@ typedef struct ks_kcp {
     /* acknowledgments not yet sent */
     struct ks_ack { uint32_t sn, ts; } *acks;
     uint32_t nacks, acks_cap;
-    struct ks_ack *told;        /* sent in the last packet of ACKs, above rcv_nxt: said once more in the next one */
-    uint32_t ntold, told_cap;
+    struct ks_ack *told;        /* new in the last packet of ACKs, above rcv_nxt: said once more in the next one */
+    uint32_t ntold;
 
     /* RFC 6298, in 1/8 ms and 1/4 ms */
     uint32_t srtt8, rttvar4, rto;
@@ -89,6 +89,7 @@ typedef struct ks_kcp {
     uint32_t flush_due;         /* when deferred ACKs or delayed writes go out; valid while flush_armed */
     bool flush_armed;
     bool flush_now;             /* input or the application asked for a flush in this turn */
+    bool acks_soon;             /* several ACKs wait, for 1 ms by this clock: an owner with a finer one flushes sooner */
     bool tell_window;           /* a WINS is due */
     uint32_t told_wnd;          /* the window in the latest packet's headers */
     uint32_t probe_wait, probe_due; /* ms; probe_wait 0 = no probe armed */

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "kcp_parts.h"
 
+#include <string.h>
+
 #define PROBE_FIRST_MS 500u
 #define PROBE_MAX_MS 120000u
+#define ACKS_IN_PACKET_MAX (KS_KCP_MTU_MAX / KS_KCP_HEAD)
 
 typedef struct {
     ks_kcp *k;
@@ -53,8 +56,9 @@ static void pack_control(packer *p, uint8_t cmd, uint32_t ts, uint32_t sn)
     write_head(p, w, cmd, 0, ts, sn, 0);
     /* Control segments stand side by side in scratch: one piece for all of them, but never so long that it would count as
      * a segment's memory (KS_KCP_BY_REFERENCE): scratch is gone when flush returns. */
-    if (p->scratch_used > 0 && p->iov[p->pieces - 1].iov_len + KS_KCP_HEAD < KS_KCP_BY_REFERENCE)
-        p->iov[p->pieces - 1].iov_len += KS_KCP_HEAD;
+    struct iovec *last = p->pieces > 0 ? &p->iov[p->pieces - 1] : NULL;
+    if (last != NULL && (uint8_t *)last->iov_base + last->iov_len == w && last->iov_len + KS_KCP_HEAD < KS_KCP_BY_REFERENCE)
+        last->iov_len += KS_KCP_HEAD;
     else
         p->iov[p->pieces++] = (struct iovec){w, KS_KCP_HEAD};
     p->scratch_used += KS_KCP_HEAD;
@@ -83,41 +87,53 @@ static void transmit(packer *p, ks_seg *seg)
     k->count.out_segs++;
 }
 
-/* An ACK above una is lost with its packet, and una does not tell of it: said twice, it seldom is. Of these ACKs there are
- * none while nothing is missing. They only fill up a packet of new ones: one without would spoil the peer's round trip. */
-static void repeat_acks(packer *p, uint32_t full)
+/* An ACK above una is lost with its packet, and una does not tell of it: said twice, in two packets, it seldom is. So a
+ * packet of ACKs begins with those of the one before; a peer takes its round trip from the last. There are none of this kind
+ * while nothing is missing. */
+static void repeat_told(packer *p)
 {
-    ks_kcp *k = p->k;
-    for (uint32_t i = 0; i < k->ntold && k->ntold + k->nacks <= full; i++)
+    const ks_kcp *k = p->k;
+    for (uint32_t i = 0; i < k->ntold; i++)
         if (ks_after(k->told[i].sn, k->rcv_nxt))
             pack_control(p, CMD_ACK, k->told[i].ts, k->told[i].sn);
-    k->ntold = 0;
-    if (k->told_cap < k->acks_cap) {
-        struct ks_ack *told = ks_realloc(k->told, k->acks_cap * sizeof *told);
-        if (told == NULL)
-            return;
-        k->told = told;
-        k->told_cap = k->acks_cap;
-    }
-    for (uint32_t i = 0; i < k->nacks; i++)
-        if (ks_after(k->acks[i].sn, k->rcv_nxt))
-            k->told[k->ntold++] = k->acks[i];
+}
+
+/* What the packet that ends here has said for the first time; without memory it is not repeated. */
+static void remember_told(ks_kcp *k, const struct ks_ack *said, uint32_t count, uint32_t most)
+{
+    if (count > 0 && k->told == NULL)
+        k->told = ks_alloc(most * sizeof *k->told);
+    k->ntold = k->told != NULL ? count : 0;
+    if (k->ntold > 0)
+        memcpy(k->told, said, count * sizeof *said);
 }
 
 static void flush_acks(packer *p)
 {
     ks_kcp *k = p->k;
-    const uint32_t full = k->cfg.mtu / KS_KCP_HEAD;
-    if (k->nacks > 0)
-        repeat_acks(p, full); /* before the new ones: a peer takes its round trip from the last */
+    struct ks_ack said[ACKS_IN_PACKET_MAX];
+    const uint32_t full = k->cfg.mtu / KS_KCP_HEAD, half = full / 2;
+    uint32_t above = 0;
+    bool begun = false;
     for (uint32_t i = 0; i < k->nacks; i++) {
         /* una covers what is below it, all but the last. But a turn may bring a whole window, and were its one packet with
          * una lost, the peer would send the window again: as the peers do, one packet for each so many ACKs. */
-        bool spare = i % full == full - 1 && i + 1 < k->nacks;
-        if (spare || !ks_after(k->rcv_nxt, k->acks[i].sn) || i + 1 == k->nacks)
-            pack_control(p, CMD_ACK, k->acks[i].ts, k->acks[i].sn);
-        if (spare)
+        bool spare = i % full == full - 1 && i + 1 < k->nacks, is_above = ks_after(k->acks[i].sn, k->rcv_nxt);
+        if (!spare && !is_above && i + 1 < k->nacks)
+            continue;
+        if (!begun)
+            repeat_told(p);
+        begun = true;
+        pack_control(p, CMD_ACK, k->acks[i].ts, k->acks[i].sn);
+        if (is_above)
+            said[above++] = k->acks[i];
+        if (!spare && above < half && i + 1 < k->nacks)
+            continue;
+        remember_told(k, said, above, half);
+        if (i + 1 < k->nacks)
             pack_end(p);
+        above = 0;
+        begun = false;
     }
     k->nacks = 0;
 }
@@ -216,15 +232,21 @@ void ks_kcp_flush(ks_kcp *k, uint32_t now, ks_kcp_output *output, void *ctx)
     p.wnd = (uint16_t)ks_kcp_window_free(k);
     p.pieces = 0;
     p.size = p.scratch_used = 0;
-    k->flush_now = k->flush_armed = false;
+    k->flush_now = k->flush_armed = k->acks_soon = false;
 
-    flush_acks(&p);
+    /* A few ACKs go behind the data, into the room that its last packet leaves: before it a full segment would not fit
+     * beside them. */
+    bool behind = k->nacks < k->cfg.mtu / KS_KCP_HEAD;
+    if (!behind)
+        flush_acks(&p);
     flush_probes(&p);
     uint32_t resent = flush_losses(&p);
     uint32_t lost = flush_timeouts(&p);
     uint32_t wnd = ks_kcp_cwnd(k);
     while (k->snd_nxt != k->snd_end && k->snd_nxt - k->snd_una < wnd && k->budget > 0)
         transmit(&p, *ks_ring_at(&k->snd, k->snd_nxt++));
+    if (behind)
+        flush_acks(&p);
     pack_end(&p);
 
     k->count.lost_segs += lost;

@@ -70,15 +70,26 @@ ks_keystream_run ks_chacha20_run(uint8_t *data, size_t size, const uint8_t nonce
 #define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (vec_4){i, j, k, l})
 #endif
 
-/* Sixteen words of four lanes from `lane` on become four blocks of 64 bytes. */
-static inline void turn(uint32_t words[16][LANES_MAX], size_t lane, uint8_t blocks[4][64])
+#if !KS_BIG_ENDIAN
+static inline void xor_16(uint8_t *data, vec_4 stream)
+{
+    vec_4 v;
+    memcpy(&v, data, 16);
+    v ^= stream;
+    memcpy(data, &v, 16);
+}
+#endif
+
+/* Sixteen words of four lanes from `lane` on are four blocks of 64 bytes: XORed onto those at to[lane]. */
+static inline void turn_and_xor(uint32_t words[16][LANES_MAX], size_t lane, uint8_t *const to[LANES_MAX])
 {
 #if KS_BIG_ENDIAN
-    for (size_t b = 0; b < 4; b++) {
+    for (size_t b = lane; b < lane + 4; b++) {
         for (size_t w = 0; w < 16; w++)
-            ks_put_le32(blocks[b] + 4 * w, words[w][lane + b]);
+            ks_put_le32(to[b] + 4 * w, ks_get_le32(to[b] + 4 * w) ^ words[w][b]);
     }
 #else
+    uint8_t *const *at = to + lane;
     for (size_t w = 0; w < 16; w += 4) {
         vec_4 a, b, c, d, e, f, g, h;
         memcpy(&a, &words[w][lane], 16);
@@ -89,14 +100,10 @@ static inline void turn(uint32_t words[16][LANES_MAX], size_t lane, uint8_t bloc
         f = SHUFFLE(a, b, 2, 6, 3, 7);
         g = SHUFFLE(c, d, 0, 4, 1, 5);
         h = SHUFFLE(c, d, 2, 6, 3, 7);
-        a = SHUFFLE(e, g, 0, 1, 4, 5);
-        b = SHUFFLE(e, g, 2, 3, 6, 7);
-        c = SHUFFLE(f, h, 0, 1, 4, 5);
-        d = SHUFFLE(f, h, 2, 3, 6, 7);
-        memcpy(blocks[0] + 4 * w, &a, 16);
-        memcpy(blocks[1] + 4 * w, &b, 16);
-        memcpy(blocks[2] + 4 * w, &c, 16);
-        memcpy(blocks[3] + 4 * w, &d, 16);
+        xor_16(at[0] + 4 * w, SHUFFLE(e, g, 0, 1, 4, 5));
+        xor_16(at[1] + 4 * w, SHUFFLE(e, g, 2, 3, 6, 7));
+        xor_16(at[2] + 4 * w, SHUFFLE(f, h, 0, 1, 4, 5));
+        xor_16(at[3] + 4 * w, SHUFFLE(f, h, 2, 3, 6, 7));
     }
 #endif
 }
@@ -126,7 +133,7 @@ static kernel *kernel_for(const ks_keystream *stream, size_t blocks, size_t *lan
 void ks_keystream_xor(const ks_keystream *stream, const ks_keystream_run *runs, size_t n)
 {
     uint32_t words[4][LANES_MAX] = {{0}}, out[16][LANES_MAX];
-    uint8_t blocks[LANES_MAX][64], *to[LANES_MAX];
+    uint8_t short_blocks[LANES_MAX][64], *to[LANES_MAX], *data[LANES_MAX];
     size_t sizes[LANES_MAX], left = 0, at = 0; /* left: blocks to do; at: bytes of *runs that are done */
     size_t counter = stream->first == SALSA20_FIRST ? 2 : 0;
     for (size_t i = 0; i < n; i++)
@@ -143,18 +150,25 @@ void ks_keystream_xor(const ks_keystream *stream, const ks_keystream_run *runs, 
             for (size_t w = 0; w < 4; w++)
                 words[w][used] = runs->words[w];
             words[counter][used] += (uint32_t)(at / 64);
-            to[used] = runs->data + at;
+            data[used] = runs->data + at;
             sizes[used] = runs->size - at < 64 ? runs->size - at : 64;
             at += 64;
             used++;
         }
+        for (size_t i = 0; i < lanes; i++) {
+            size_t size = i < used ? sizes[i] : 0;
+            to[i] = size == 64 ? data[i] : short_blocks[i];
+            if (size < 64 && size > 0)
+                memcpy(short_blocks[i], data[i], size);
+        }
         k(stream->base, (const uint32_t (*)[LANES_MAX])words, out);
         for (size_t lane = 0; lane < used; lane += 4)
-            turn(out, lane, blocks + lane);
+            turn_and_xor(out, lane, to);
         for (size_t i = 0; i < used; i++)
-            ks_xor(to[i], blocks[i], sizes[i]);
+            if (sizes[i] < 64)
+                memcpy(data[i], short_blocks[i], sizes[i]);
         left -= used;
     }
-    ks_wipe(blocks, sizeof blocks);
+    ks_wipe(short_blocks, sizeof short_blocks);
     ks_wipe(out, sizeof out);
 }

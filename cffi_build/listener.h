@@ -36,6 +36,7 @@ typedef struct ks_port {
     bool idle, rested;           /* rested: the lobby knows that it is not busy */
     ks_hash by_peer;
     ks_hash by_address;          /* the sessions that have received FEC packets */
+    ks_session *parity_due;      /* whose next packet is parity that it won't need, it seems; NULL: none, or it need not be opened */
     uint32_t sessions;
     uint32_t embryos;            /* accepted by a packet, no stream yet */
     uint16_t local_port;         /* host order */

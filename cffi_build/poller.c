@@ -8,9 +8,29 @@
 #include "front.h"
 #include "mem.h"
 
+static int whole_ms(int64_t timeout_us)
+{
+    return timeout_us < 0 ? -1 : timeout_us > 60000000 ? 60000 : (int)((timeout_us + 999) / 1000);
+}
+
 #if defined(__linux__) && !defined(KS_PLAIN)
 
 #include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+/* epoll_pwait2, Linux 5.11, by its number: glibc knows it from 2.35 on. -ENOSYS where there is none. */
+static int wait_fine(int epoll_fd, struct epoll_event *events, int max, int64_t timeout_us)
+{
+#ifdef SYS_epoll_pwait2
+    struct timespec timeout = {.tv_sec = timeout_us / 1000000, .tv_nsec = timeout_us % 1000000 * 1000};
+    int n = (int)syscall(SYS_epoll_pwait2, epoll_fd, events, max, &timeout, NULL, (size_t)0);
+    return n < 0 ? -errno : n;
+#else
+    (void)epoll_fd, (void)events, (void)max, (void)timeout_us;
+    return -ENOSYS;
+#endif
+}
 
 int ks_poller_init(ks_poller *p)
 {
@@ -19,6 +39,8 @@ int ks_poller_init(ks_poller *p)
     if (p->epoll_fd < 0)
         return -errno;
     ks_front_own(p->epoll_fd);
+    struct epoll_event none;
+    p->fine = wait_fine(p->epoll_fd, &none, 1, 0) == 0;
     return 0;
 }
 
@@ -54,10 +76,12 @@ void ks_poller_del(ks_poller *p, ks_source *s)
     epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
 }
 
-int ks_poller_wait(ks_poller *p, int timeout_ms, ks_source **changed, int max)
+int ks_poller_wait(ks_poller *p, int64_t timeout_us, ks_source **changed, int max)
 {
     struct epoll_event ev[128];
-    int n = epoll_wait(p->epoll_fd, ev, max < 128 ? max : 128, timeout_ms);
+    max = max < 128 ? max : 128;
+    bool moment = timeout_us > 0 && timeout_us < 1000 && p->fine;
+    int n = moment ? wait_fine(p->epoll_fd, ev, max, timeout_us) : epoll_wait(p->epoll_fd, ev, max, whole_ms(timeout_us));
     for (int i = 0; i < n; i++) {
         ks_source *s = ev[i].data.ptr;
         if (ev[i].events == EPOLLOUT && s->writable)
@@ -121,7 +145,7 @@ void ks_poller_del(ks_poller *p, ks_source *s)
     last->place = s->place;
 }
 
-int ks_poller_wait(ks_poller *p, int timeout_ms, ks_source **changed, int max)
+int ks_poller_wait(ks_poller *p, int64_t timeout_us, ks_source **changed, int max)
 {
     struct pollfd *fds = p->pollfds;
     for (uint32_t i = 0; i < p->count; i++) {
@@ -131,7 +155,7 @@ int ks_poller_wait(ks_poller *p, int timeout_ms, ks_source **changed, int max)
         fds[i].events = (short)((s->readable ? 0 : POLLIN) | (s->writable ? 0 : POLLOUT));
         fds[i].revents = 0;
     }
-    int left = poll(fds, p->count, timeout_ms), n = 0;
+    int left = poll(fds, p->count, whole_ms(timeout_us)), n = 0;
     for (uint32_t i = 0; i < p->count && left > 0 && n < max; i++) {
         ks_source *s = p->sources[i];
         if (fds[i].revents == 0)

@@ -24,6 +24,7 @@ typedef struct {
 
 typedef struct {
     int epoll_fd;
+    bool fine;           /* waits of less than 1 ms are as short as asked for */
     ks_source **sources; /* poll(2) only, as are the next three */
     void *pollfds;
     uint32_t count, capacity;
@@ -37,7 +38,7 @@ int ks_poller_add(ks_poller *poller, ks_source *source);
 void ks_poller_blocked(ks_poller *poller, ks_source *source);
 /* Before the descriptor is closed. The source's memory must outlive the turn in which it is removed. */
 void ks_poller_del(ks_poller *poller, ks_source *source);
-/* Waits at most timeout_ms (-1: for ever), sets flags, and stores up to max sources whose flags changed. -> their number. */
-int ks_poller_wait(ks_poller *poller, int timeout_ms, ks_source **changed, int max);
+/* Waits at most timeout_us (-1: for ever), sets flags, and stores up to max sources whose flags changed. -> their number. */
+int ks_poller_wait(ks_poller *poller, int64_t timeout_us, ks_source **changed, int max);
 
 #endif

@@ -82,6 +82,19 @@ ks_session *ks_session_new(ks_core *core, ks_session_owner *owner, uint32_t conv
     return s;
 }
 
+static void leave_riders(ks_session *s)
+{
+    if (!s->riding)
+        return;
+    s->riding = false;
+    if (s->rider_prev != NULL)
+        s->rider_prev->rider_next = s->rider_next;
+    else
+        s->core->riders = s->rider_next;
+    if (s->rider_next != NULL)
+        s->rider_next->rider_prev = s->rider_prev;
+}
+
 void ks_session_add_counts(const ks_session *s, ks_counters *to)
 {
     const ks_kcp_counts *c = &s->kcp.count;
@@ -110,6 +123,7 @@ void ks_session_end(ks_session *s)
         ks_stream_remove(s->streams);
     ks_core *core = s->core;
     s->state = KS_SESSION_ENDED;
+    leave_riders(s);
     /* What the batch refers to lies in our segments. */
     ks_batch_send(&core->batch);
     ks_timer_set(&core->timers, &s->timer, KS_NEVER);
@@ -327,8 +341,7 @@ void ks_session_set_rate_limit(ks_session *s, uint64_t bytes_per_s)
     s->rate_limit = bytes_per_s;
     s->tokens = bucket_size(s);
     s->tokens_ms = s->core->now_ms;
-    if (bytes_per_s == 0)
-        ks_kcp_set_budget(&s->kcp, INT64_MAX);
+    ks_kcp_set_budget(&s->kcp, bytes_per_s == 0 ? INT64_MAX : s->tokens);
 }
 
 static void fill_bucket(ks_session *s)
@@ -469,6 +482,39 @@ static void flush_due(ks_session *s)
     fill_bucket(s);
     if (ks_kcp_next(&s->kcp, (uint32_t)s->core->now_ms) == 0)
         ks_kcp_flush(&s->kcp, (uint32_t)s->core->now_ms, output, s);
+    if (!s->kcp.acks_soon)
+        leave_riders(s);
+}
+
+/* Several ACKs and no data: they wait for it where it is likely to come, else they go now. A packet less to make, seal
+ * and open for each request, and for the peer's engine a wake less. */
+static void ride_or_flush(ks_session *s)
+{
+    ks_core *core = s->core;
+    if (!s->kcp.acks_soon || s->kcp.flush_now || s->riding)
+        return;
+    if (!s->converses || !core->poller.fine) {
+        s->kcp.flush_now = true;
+        s->acked_us = core->now_us;
+        return;
+    }
+    if (core->riders == NULL)
+        core->ride_over_us = core->now_us + KS_RIDE_US;
+    else
+        core->riders->rider_prev = s;
+    s->rider_prev = NULL;
+    s->rider_next = core->riders;
+    core->riders = s;
+    s->riding = true;
+}
+
+void ks_session_end_ride(ks_session *s)
+{
+    leave_riders(s);
+    s->converses = false;
+    s->kcp.flush_now = true;
+    s->acked_us = s->core->now_us;
+    ks_session_mark(s);
 }
 
 void ks_session_turn(ks_session *s)
@@ -502,6 +548,7 @@ void ks_session_turn(ks_session *s)
         return;
     if (s->state == KS_SESSION_QUIET)
         ks_kcp_forget_unacked(&s->kcp);
+    ride_or_flush(s);
     flush_due(s);
     /* What was read up to the limit has been written on, so there is room for more: nothing else would wake us for it. */
     if (ks_session_may_receive(s) && ks_kcp_readable(&s->kcp))
@@ -510,4 +557,20 @@ void ks_session_turn(ks_session *s)
         ks_session_mark(s); /* all is sent: the next piece */
     check_trim(s, in != s->kcp.count.in_segs || out != s->kcp.count.out_segs || heard != s->heard_ms);
     rearm(s);
+}
+
+size_t ks_stream_send_now(ks_stream *st, const uint8_t *data, size_t size)
+{
+    ks_session *s = st->session;
+    if (s->state != KS_SESSION_OPEN)
+        return 0;
+    size_t put = ks_stream_put(st, data, size);
+    if (put > 0) {
+        flush_due(s);
+        ks_batch_send(&s->core->batch);
+        s->trimmed = false;
+        s->trim_ms = KS_NEVER; /* the acknowledgment's turn sets it */
+        rearm(s);
+    }
+    return put;
 }

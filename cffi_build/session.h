@@ -74,6 +74,10 @@ typedef struct ks_session {
     uint64_t codec;                 /* of ks_codec_new: what KCP carries is compressed; 0: it is not */
     uint32_t dup;
     uint64_t rate_limit;            /* bytes/s of UDP payload, 0: none */
+    struct ks_session *rider_prev, *rider_next; /* among core->riders, while `riding` */
+    bool riding;
+    bool converses;                 /* data follows soon on data: ACKs may wait for it. Else they go at once */
+    uint64_t acked_us;              /* when ACKs last went without */
     bool held;                      /* the limit has kept applications' data back in this turn */
     int64_t tokens;                 /* bytes of the bucket; below 0: overdrawn */
     uint64_t tokens_ms;             /* when it was filled last */
@@ -103,6 +107,11 @@ void ks_session_mark(ks_session *session);
 /* Something happened at a stream's descriptor, or to its options. */
 void ks_stream_mark(ks_stream *stream);
 void ks_session_turn(ks_session *session);
+/* Sends application data past the stream's pair, in this moment. -> bytes taken, as many as the windows have room for; 0
+ * also when what was written before still stands in the pair. Ends no session. */
+size_t ks_stream_send_now(ks_stream *stream, const uint8_t *data, size_t size);
+/* The data that its ACKs wait for has not come: they go in this turn. */
+void ks_session_end_ride(ks_session *session);
 /* Ends it now; its applications get `error`. */
 void ks_session_fail(ks_session *session, int error);
 /* Abandons one stream: the peer gets a reset, the application `error` (0: nothing). */

@@ -247,7 +247,10 @@ static uint32_t frame_room(const ks_stream *st, uint32_t avail, uint32_t around)
 static uint32_t count_sent(ks_stream *st, uint32_t bytes)
 {
     ks_session *s = st->session;
+    if (bytes == 0)
+        return 0;
     st->flow.sent += bytes;
+    s->converses |= s->core->now_us - s->acked_us < 2 * KS_RIDE_US; /* the ACKs could have waited */
     s->framed_ms = s->core->now_ms;
     s->bytes_sent += bytes;
     s->core->count.bytes_sent += bytes;
@@ -285,50 +288,110 @@ static void learn_burst(ks_stream *st, uint32_t offered, uint32_t got)
     st->burst = most < BURST_LEAST ? BURST_LEAST : most > KS_SMUX_FRAME_MAX ? KS_SMUX_FRAME_MAX : most;
 }
 
-/* Reads from E straight into segments, behind a frame head with smux. -> true when there may be more and there was room. */
-static bool collect_frame(ks_stream *st)
+/* A frame's room in KCP's segments, its head left out: that may lie across two of them. Raw framing has none. */
+typedef struct {
+    struct iovec iov[TURN_PIECES], *at;
+    size_t pieces, space;
+    uint8_t *head[KS_SMUX_HEAD];
+} frame_space;
+
+/* Room for up to `want` bytes of payload. -> false: no memory. Else frame_close must follow. */
+static bool frame_open(ks_stream *st, uint32_t want, frame_space *f)
 {
     ks_session *s = st->session;
-    uint32_t head = s->smux ? KS_SMUX_HEAD : 0, want = frame_room(st, st->burst > 0 ? st->burst : BURST_LEAST, head);
-    if (want == 0)
-        return false;
-    struct iovec iov[TURN_PIECES];
-    int pieces = ks_kcp_alloc_tail(&s->kcp, head + want, iov, TURN_PIECES);
-    size_t space = 0;
-    for (int i = 0; i < pieces; i++)
-        space += iov[i].iov_len;
-    if (space <= head) {
+    uint32_t head = s->smux ? KS_SMUX_HEAD : 0;
+    f->at = f->iov;
+    f->pieces = (size_t)ks_kcp_alloc_tail(&s->kcp, head + want, f->iov, TURN_PIECES);
+    f->space = 0;
+    for (size_t i = 0; i < f->pieces; i++)
+        f->space += f->iov[i].iov_len;
+    if (f->space <= head) {
         ks_kcp_commit(&s->kcp, 0);
         s->starved = true;
         return false;
     }
-    struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)pieces};
-    uint8_t *frame[KS_SMUX_HEAD], bytes[KS_SMUX_HEAD]; /* where each byte of the head goes: it may lie across two pieces */
+    f->space -= head;
     for (uint32_t done = 0; done < head; done++) {
-        frame[done] = m.msg_iov->iov_base;
-        m.msg_iov->iov_base = (uint8_t *)m.msg_iov->iov_base + 1;
-        if (--m.msg_iov->iov_len == 0) {
-            m.msg_iov++;
-            m.msg_iovlen--;
+        f->head[done] = f->at->iov_base;
+        f->at->iov_base = (uint8_t *)f->at->iov_base + 1;
+        if (--f->at->iov_len == 0) {
+            f->at++;
+            f->pieces--;
         }
     }
+    return true;
+}
+
+/* It holds `got` bytes of payload; 0: it is given back. */
+static void frame_close(ks_stream *st, const frame_space *f, uint32_t got)
+{
+    ks_session *s = st->session;
+    uint32_t head = s->smux && got > 0 ? KS_SMUX_HEAD : 0;
+    uint8_t bytes[KS_SMUX_HEAD];
+    ks_smux_head(bytes, s->parser.version, KS_SMUX_PSH, (uint16_t)got, st->sid);
+    for (uint32_t done = 0; done < head; done++)
+        *f->head[done] = bytes[done];
+    ks_kcp_commit(&s->kcp, head + got);
+    (void)count_sent(st, got);
+}
+
+static uint32_t head_size(const ks_stream *st)
+{
+    return st->session->smux ? KS_SMUX_HEAD : 0;
+}
+
+/* Reads from E straight into segments, behind a frame head with smux. -> true when there may be more and there was room. */
+static bool collect_frame(ks_stream *st)
+{
+    uint32_t want = frame_room(st, st->burst > 0 ? st->burst : BURST_LEAST, head_size(st));
+    frame_space f;
+    if (want == 0 || !frame_open(st, want, &f))
+        return false;
+    struct msghdr m = {.msg_iov = f.at, .msg_iovlen = f.pieces};
     ssize_t n = recvmsg(st->src.fd, &m, MSG_DONTWAIT);
     if (n <= 0) {
         int error = errno;
-        ks_kcp_commit(&s->kcp, 0);
+        frame_close(st, &f, 0);
         return after_failed_read(st, n, error);
     }
-    uint32_t got = (uint32_t)n;
-    ks_smux_head(bytes, s->parser.version, KS_SMUX_PSH, (uint16_t)got, st->sid);
-    for (uint32_t done = 0; done < head; done++)
-        *frame[done] = bytes[done];
-    ks_kcp_commit(&s->kcp, head + got);
-    learn_burst(st, want, got);
+    frame_close(st, &f, (uint32_t)n);
+    learn_burst(st, want, (uint32_t)n);
     /* SCM_RIGHTS (MSG_CTRUNC) end a read early; after the last byte comes the end, which the kernel has told already. */
-    if (got < space - head && (m.msg_flags & MSG_CTRUNC) == 0 && !st->src.read_end && !s->core->draining)
+    if ((size_t)n < f.space && (m.msg_flags & MSG_CTRUNC) == 0 && !st->src.read_end && !st->session->core->draining)
         st->src.readable = false;
-    (void)count_sent(st, got);
     return st->src.readable;
+}
+
+/* Nothing that was written before still stands in the pair, and the application has not ended its direction. */
+static bool pair_is_empty(const ks_stream *st)
+{
+    char peek;
+    return recv(st->src.fd, &peek, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+size_t ks_stream_put(ks_stream *st, const uint8_t *data, size_t size)
+{
+    const ks_session *s = st->session;
+    size_t put = 0;
+    if (st->src.fd < 0 || st->connecting || st->app_eof || st->doomed || st->messages || s->codec != 0 ||
+        s->rate_limit != 0 || !pair_is_empty(st))
+        return 0;
+    while (put < size) {
+        uint32_t most = size - put < KS_SMUX_FRAME_MAX ? (uint32_t)(size - put) : KS_SMUX_FRAME_MAX;
+        uint32_t want = frame_room(st, most, head_size(st));
+        frame_space f;
+        if (want == 0 || !frame_open(st, want, &f))
+            break;
+        uint32_t got = 0;
+        for (size_t i = 0; i < f.pieces && got < want; i++) {
+            size_t take = want - got < f.at[i].iov_len ? want - got : f.at[i].iov_len;
+            memcpy(f.at[i].iov_base, data + put + got, take);
+            got += (uint32_t)take;
+        }
+        frame_close(st, &f, got);
+        put += got;
+    }
+    return put;
 }
 
 /* As collect_frame, on a session that compresses: a frame goes through the codec as one piece, as kcptun does it. */

@@ -10,6 +10,9 @@
 
 #include "session.h"
 
+/* How long several ACKs wait for data to ride on: what an application takes to answer, and far below any RTO. */
+#define KS_RIDE_US 100u
+
 /* ---- session_streams.c ---- */
 
 /* Puts it among the streams to be served in this turn or the next. */
@@ -47,6 +50,8 @@ void ks_session_receive(ks_session *session);
 void ks_stream_deliver(ks_stream *stream);
 /* Where the session's buffer is full: writes what can be written, so that it drains before more is parsed. */
 void ks_session_deliver(ks_session *session);
+/* Puts application data that stands in no pair into KCP. -> bytes taken, 0 also when it must go through the pair. */
+size_t ks_stream_put(ks_stream *stream, const uint8_t *data, size_t size);
 /* Serves the streams in turn, both directions, until nobody can move. */
 void ks_session_serve(ks_session *session);
 

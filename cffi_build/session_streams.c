@@ -322,7 +322,11 @@ bool ks_stream_settle(ks_stream *st)
         ks_stream_end_front(st);
     if (s->state == KS_SESSION_ENDED)
         return false;
-    if (st->src.fd >= 0 || (s->smux && !st->fin_rcvd && !st->doomed && s->core->now_ms - st->orphan_ms < LINGER_MS))
+    if (st->src.fd >= 0)
+        return true;
+    /* At exit nobody will read what may still come: what was sent has arrived, and the farewell follows. */
+    bool leaving = s->core->draining && ks_kcp_unacked(&s->kcp) == 0;
+    if (s->smux && !st->fin_rcvd && !st->doomed && !leaving && s->core->now_ms - st->orphan_ms < LINGER_MS)
         return true;
     ks_stream_remove(st);
     return false;

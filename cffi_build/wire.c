@@ -6,6 +6,10 @@
 #include "err.h"
 #include "kcp.h"
 
+#ifndef SEALED_PKTS
+#define SEALED_PKTS 32u
+#endif
+
 void ks_batch_init(ks_batch *b, ks_counters *count, void (*refused)(ks_link *link))
 {
     b->link = NULL;
@@ -40,6 +44,12 @@ void ks_batch_send(ks_batch *b)
     b->n = b->scratch_used = 0;
 }
 
+/* A sealed batch goes out in parts: while the next is sealed, another core, or the peer, opens the one before. */
+static bool is_full(const ks_batch *b, const ks_link *link)
+{
+    return b->n >= (link->crypt != NULL ? SEALED_PKTS : KS_UDP_BATCH);
+}
+
 static ks_datagram *add(ks_batch *b, const ks_route *r, size_t size)
 {
     b->link = r->link;
@@ -55,7 +65,7 @@ static uint8_t *add_copy(ks_batch *b, const ks_route *r, size_t size)
 {
     const ks_crypt *c = r->link->crypt;
     size_t head = c != NULL ? ks_crypt_head(c) : 0, tail = c != NULL ? ks_crypt_tail(c) : 0;
-    if (b->n == KS_UDP_BATCH || b->scratch_used + head + size + tail > sizeof b->scratch)
+    if (is_full(b, r->link) || b->scratch_used + head + size + tail > sizeof b->scratch)
         ks_batch_send(b);
     uint8_t *at = b->scratch + b->scratch_used;
     b->scratch_used += head + size + tail;
@@ -72,11 +82,11 @@ static size_t add_copies(ks_batch *b, const ks_route *r, const uint8_t *data, si
 
 size_t ks_batch_put(ks_batch *b, const ks_route *r, const struct iovec *iov, int pieces, size_t size, uint64_t now_ms)
 {
-    if ((b->link != NULL && b->link != r->link) || b->n == KS_UDP_BATCH)
+    if ((b->link != NULL && b->link != r->link) || is_full(b, r->link))
         ks_batch_send(b);
     if (r->link->crypt == NULL && r->fec == NULL && pieces == 1 && size >= KS_KCP_BY_REFERENCE) {
         for (uint32_t i = 0; i <= r->dup; i++) {
-            if (b->n == KS_UDP_BATCH)
+            if (is_full(b, r->link))
                 ks_batch_send(b);
             add(b, r, size)->data = iov[0].iov_base;
         }

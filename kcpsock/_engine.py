@@ -371,6 +371,18 @@ def let_in(udp_fd: int) -> None:
     check(lib.ks_udp_open(udp_fd))
 
 
+def send_now(fd: int, data: Any) -> int:
+    """Bytes of `data` that a connection sent at once, past its descriptor; 0: that has to take them.
+
+    So waiting and errors stay the kernel's, of what is no contiguous buffer too.
+    """
+    try:
+        buffer = ffi.from_buffer("uint8_t[]", data)
+    except (TypeError, ValueError, BufferError):
+        return 0
+    return int(lib.ks_send_now(fd, buffer, len(buffer)))
+
+
 def poll(fd: int, events: int, timeout_ms: int) -> int:
     """One poll(2): what is ready, 0 after `timeout_ms` (-1: no limit) or when a signal came."""
     result = lib.ks_poll(fd, events, timeout_ms)

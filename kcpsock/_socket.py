@@ -50,6 +50,7 @@ SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC = _stdlib.SOCK_STREAM, _stdlib.SOCK_NON
 MSG_DONTWAIT, MSG_OOB = int(_stdlib.MSG_DONTWAIT), int(_stdlib.MSG_OOB)
 # What recvmsg() says of a pair, but never of TCP.
 _NOT_TCP_FLAGS = int(_stdlib.MSG_OOB | _stdlib.MSG_CTRUNC | _stdlib.MSG_CMSG_CLOEXEC)
+_CONNECTED = State.CONNECTED  # an enum's attribute is looked up in Python
 _ACCEPT_ANCILLARY_BYTES = _stdlib.CMSG_SPACE(array("i").itemsize)
 
 
@@ -550,11 +551,23 @@ class socket(_Base):
                 self._raise_error()
         return size, ancillary, found, address
 
+    def _send_now(self, data: Any, flags: Any) -> int:
+        # What can go at once goes past the descriptor, in this thread: the engine need not wake up for it.
+        life = self._life
+        if life is None or life.state is not _CONNECTED or flags != 0:
+            return 0
+        return _engine.send_now(self.fileno(), data)
+
     def send(self, data: Any, flags: int = 0, /) -> int:
-        sent: int = self._io(POLLOUT, _Base.send, (data,), flags)
+        sent: int = self._send_now(data, flags) or self._io(POLLOUT, _Base.send, (data,), flags)
         return sent
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
+        sent = self._send_now(data, flags)
+        if sent:
+            data = memoryview(data).cast("B")[sent:]
+            if not data:
+                return
         if _wait.cooperative_hub() is None or self.gettimeout() == 0:
             self._io(POLLOUT, _Base.sendall, (data,), flags)
             return

@@ -116,7 +116,7 @@ TABLE: dict[State, dict[Event, Union[State, int]]] = {
 }
 
 # Where recv() and send() go straight to the descriptor.
-FLOWING = frozenset((State.CONNECTING, State.CONNECTED, State.ENDED))
+FLOWING = (State.CONNECTED, State.CONNECTING, State.ENDED)  # a tuple: an enum's hash is computed in Python
 
 
 def following(state: State, event: Event) -> State:

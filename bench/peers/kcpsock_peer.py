@@ -14,9 +14,12 @@ import sys
 import threading
 import time
 
+import crowd
+
 READ_BYTES = 1 << 20
+REST_ANSWER_SECONDS = 20.0
 PROFILE_FIELDS = (  # options that bear the names of Profile's fields
-    *("framing", "sndwnd", "rcvwnd", "mtu", "nodelay", "interval", "resend", "nc"),
+    *("framing", "smux_version", "sndwnd", "rcvwnd", "mtu", "nodelay", "interval", "resend", "nc"),
     *("sockbuf", "stream", "write_delay", "ack_nodelay"),
 )
 
@@ -37,7 +40,7 @@ def run_server(options):
         conn, _ = listener.accept()
         with conn:
             set_nodelay(options, conn)
-            report(serve(options, conn))
+            report(counted(options, serve(options, conn)))
             wait_until_told()
 
 
@@ -45,14 +48,14 @@ def run_client(options):
     with connect(options) as conn:
         set_nodelay(options, conn)
         if options.mode == "echo":
-            result = measure_echo(options, conn)
+            result = counted(options, measure_echo(options, conn))
             wait_until_told()
             report(result)
             return
         cpu = cpu_seconds()
         threading.Thread(target=pour, args=(options, conn), daemon=True).start()
         wait_until_told()  # what was written may still be on its way: only the server knows when it is through
-        report({"cpu_s": cpu_seconds() - cpu})
+        report(counted(options, {"cpu_s": cpu_seconds() - cpu}))
         if not options.bytes:
             os._exit(0)  # the pouring thread has no other end
 
@@ -76,6 +79,31 @@ def run_idle_client(options):
         conn.sendall(b"\1")
         connected.append(conn)
     print("connected", len(connected), flush=True)
+    wait_until_told()
+    os._exit(0)
+
+
+def run_crowd_server(options):
+    with open_listener(options) as listener:
+        crowd.serve(listener)
+        os._exit(0)  # closing thousands in order is not what is measured
+
+
+def run_crowd_client(options):
+    visitors = crowd.Visitors(lambda: connect(options), options.sessions, options.size)
+    visitors.arrive()
+    print("connected", options.sessions, flush=True)
+    report(visitors.talk())
+    os._exit(0)
+
+
+def run_rest_client(options):
+    """One byte on each there and back, then rest; when told, another on some, and the result."""
+    visitors = crowd.Visitors(lambda: connect(options), options.sessions, options.size)
+    visitors.arrive()
+    print("connected", options.sessions, flush=True)
+    wait_until_told()
+    report({"asked": options.sample, **visitors.call_on(options.sample, REST_ANSWER_SECONDS)})
     wait_until_told()
     os._exit(0)
 
@@ -172,7 +200,8 @@ def open_listener(options):
 
 def connect(options):
     module = importlib.import_module(options.module)
-    return module.create_connection(split_address(options.addr), **profile_of(options, module))
+    source = (options.source, 0) if options.source else None
+    return module.create_connection(split_address(options.addr), source_address=source, **profile_of(options, module))
 
 
 def profile_of(options, module):
@@ -182,7 +211,17 @@ def profile_of(options, module):
     settings = {name: getattr(options, name) for name in PROFILE_FIELDS}
     if options.keepalive is not None:
         settings["keepalive"] = options.keepalive
+    if options.crypt != "null":
+        settings.update(crypt=options.crypt, key=options.key)
+    if options.fec:
+        settings["fec"] = tuple(int(count) for count in options.fec.split(","))
     return {"profile": module.Profile(**settings)}
+
+
+def counted(options, result):
+    """Adds kcpsock's counters, under kcp-go's names, of the whole process."""
+    module = importlib.import_module(options.module)
+    return {**result, "snmp": module.stats()} if hasattr(module, "stats") else result
 
 
 def set_nodelay(options, conn):
@@ -223,18 +262,23 @@ def parse(arguments):
     parser.add_argument("command", choices=sorted(COMMANDS))
     parser.add_argument("--module", default="kcpsock", help="kcpsock, or socket for kernel TCP")
     parser.add_argument("--framing", default="raw", choices=["raw", "smux"])
+    parser.add_argument("--smux-version", type=int, default=2, choices=[1, 2])
+    parser.add_argument("--crypt", default="null", help="kcptun's name of a cipher")
+    parser.add_argument("--key", default="", help="passphrase")
     parser.add_argument("--keepalive", type=float, help="s, 0 = off (default: the profile's)")
     parser.add_argument("--mode", default="sink", choices=["sink", "echo"])
     parser.add_argument("--listen", default="127.0.0.1:0", help="address a server binds")
     parser.add_argument("--addr", help="address a client connects to")
+    parser.add_argument("--source", default="", help="a client's own IP address")
+    parser.add_argument("--sample", type=int, default=100, help="rest: connections that are used again")
     parser.add_argument("--bytes", type=int, default=0, help="bytes until the end, 0 = no such end")
     parser.add_argument("--seconds", type=float, default=0, help="sink: seconds until the end, 0 = no such end")
     parser.add_argument("--timeout", type=float, default=120, help="seconds after which the process gives up")
     parser.add_argument("--write", type=int, default=65536, help="sink: bytes a write")
-    parser.add_argument("--size", type=int, default=65536, help="echo: bytes a message")
+    parser.add_argument("--size", type=int, default=65536, help="echo, crowd: bytes a message")
     parser.add_argument("--rounds", type=int, default=1000, help="echo: round trips measured")
     parser.add_argument("--warmup", type=int, default=20, help="echo: round trips before those")
-    parser.add_argument("--sessions", type=int, default=2000, help="idle: sessions")
+    parser.add_argument("--sessions", type=int, default=2000, help="idle, crowd: sessions")
     parser.add_argument("--sndwnd", type=int, default=1024, help="packets")
     parser.add_argument("--rcvwnd", type=int, default=1024, help="packets")
     parser.add_argument("--mtu", type=int, default=1400, help="bytes of UDP payload")
@@ -243,6 +287,7 @@ def parse(arguments):
     parser.add_argument("--resend", type=int, default=2, help="duplicate ACKs")
     parser.add_argument("--nc", type=int, default=1, help="1 = no congestion window")
     parser.add_argument("--sockbuf", type=int, default=4 << 20, help="bytes, each way")
+    parser.add_argument("--fec", default="", help="DATA,PARITY packets of a group (default: no FEC)")
     parser.add_argument("--stream", type=truth, default=True, help="true or false")
     parser.add_argument("--write-delay", type=truth, default=False, help="true or false")
     parser.add_argument("--ack-nodelay", type=truth, default=False, help="true or false")
@@ -254,6 +299,9 @@ COMMANDS = {
     "client": run_client,
     "idle-server": run_idle_server,
     "idle-client": run_idle_client,
+    "crowd-server": run_crowd_server,
+    "crowd-client": run_crowd_client,
+    "rest-client": run_rest_client,
     "null": run_null,
 }
 

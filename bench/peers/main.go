@@ -6,6 +6,7 @@
 //	server --mode sink|echo --bytes N    prints "port P", then its result when N bytes have arrived
 //	client --mode sink|echo --addr A     sends; prints its result when told to end
 //	idle-server, idle-client --sessions N   "accepted N", "connected N", then hold still
+//	crowd-server, crowd-client --sessions N --size B   "connected N", then each session is echoed B bytes once a second
 //	null --mode sink|echo                the same loops over a connection that does nothing: what the harness costs
 //
 // Results are one JSON object a line. A line, or the end, of stdin is the order to end; --timeout ends it anyway.
@@ -25,12 +26,14 @@ import (
 )
 
 type options struct {
-	mode, listen, addr                                 string
+	mode, listen, addr, fec, crypt, key, framing       string
 	bytes                                              int64
 	seconds, timeout                                   float64
 	write, size, rounds, warmup, sessions              int
 	sndwnd, rcvwnd, mtu, nodelay, interval, resend, nc int
-	sockbuf                                            int
+	sockbuf, fecData, fecParity, smuxVersion           int
+	headers                                            int // bytes of crypt and FEC in a packet
+	block                                              kcp.BlockCrypt
 	stream, writeDelay, ackNodelay                     bool
 }
 
@@ -56,6 +59,11 @@ func parse(args []string) *options {
 	f.IntVar(&o.resend, "resend", 2, "duplicate ACKs")
 	f.IntVar(&o.nc, "nc", 1, "1 = no congestion window")
 	f.IntVar(&o.sockbuf, "sockbuf", 4<<20, "bytes, each way")
+	f.StringVar(&o.fec, "fec", "", "DATA,PARITY packets of a group; empty = no FEC")
+	f.StringVar(&o.crypt, "crypt", "null", "kcptun's name of a cipher; null = none")
+	f.StringVar(&o.key, "key", "", "passphrase")
+	f.StringVar(&o.framing, "framing", "raw", "raw or smux")
+	f.IntVar(&o.smuxVersion, "smux-version", 2, "1 or 2")
 	f.BoolVar(&o.stream, "stream", true, "stream mode")
 	f.BoolVar(&o.writeDelay, "write-delay", false, "a write waits for the next interval")
 	f.BoolVar(&o.ackNodelay, "ack-nodelay", false, "every ACK leaves at once")
@@ -63,6 +71,12 @@ func parse(args []string) *options {
 	if f.NArg() > 0 {
 		fail("unexpected argument %q", f.Arg(0))
 	}
+	if o.fec != "" {
+		if n, err := fmt.Sscanf(o.fec, "%d,%d", &o.fecData, &o.fecParity); n != 2 || err != nil {
+			fail("--fec %q: DATA,PARITY is wanted", o.fec)
+		}
+	}
+	o.prepare()
 	if o.mode != "sink" && o.mode != "echo" {
 		fail("--mode %q: sink or echo is allowed", o.mode)
 	}
@@ -72,9 +86,10 @@ func parse(args []string) *options {
 func main() {
 	commands := map[string]func(*options){
 		"server": runServer, "client": runClient, "idle-server": runIdleServer, "idle-client": runIdleClient, "null": runNull,
+		"crowd-server": runCrowdServer, "crowd-client": runCrowdClient,
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fail("usage: kcpgo_peer server|client|idle-server|idle-client|null [--flag=value ...]")
+		fail("usage: kcpgo_peer server|client|idle-server|idle-client|crowd-server|crowd-client|null [--flag=value ...]")
 	}
 	o := parse(os.Args[2:])
 	time.AfterFunc(time.Duration(o.timeout*float64(time.Second)), func() { fail("gave up after %g s", o.timeout) })
@@ -128,7 +143,7 @@ func (o *options) applyTo(s *kcp.UDPSession) {
 
 // openListener prints the port that the parent waits for.
 func openListener(o *options) *kcp.Listener {
-	l, err := kcp.ListenWithOptions(o.listen, nil, 0, 0)
+	l, err := kcp.ListenWithOptions(o.listen, o.block, o.fecData, o.fecParity)
 	check(err)
 	check(l.SetReadBuffer(o.sockbuf))
 	check(l.SetWriteBuffer(o.sockbuf))
@@ -137,7 +152,7 @@ func openListener(o *options) *kcp.Listener {
 }
 
 func dial(o *options) *kcp.UDPSession {
-	s, err := kcp.DialWithOptions(o.addr, nil, 0, 0)
+	s, err := kcp.DialWithOptions(o.addr, o.block, o.fecData, o.fecParity)
 	check(err)
 	check(s.SetReadBuffer(o.sockbuf))
 	check(s.SetWriteBuffer(o.sockbuf))

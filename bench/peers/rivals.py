@@ -2,6 +2,7 @@
 """Who is measured, and how each one's peer program is started (and, for Go, built)."""
 
 import dataclasses
+import importlib.util
 import os
 import pathlib
 import re
@@ -23,10 +24,15 @@ class Rival:
     program: tuple  # what is executed, before the command's name
     arguments: tuple = ()
     environment: dict = dataclasses.field(default_factory=dict)
+    package: str = ""  # of PyPI, that must be installed
 
     @property
     def is_go(self):
         return self.program in ((str(GO_PROGRAM),), (str(GO_MICRO),))
+
+    @property
+    def is_guest(self):
+        return bool(self.package)
 
 
 _PYTHON = (sys.executable, str(PEERS / "kcpsock_peer.py"))
@@ -38,7 +44,14 @@ KCP_GO = Rival("kcp-go", (str(GO_PROGRAM),))
 KCP_GO_1 = Rival("kcp-go GOMAXPROCS=1", (str(GO_PROGRAM),), environment={"GOMAXPROCS": "1"})
 TCP = Rival("TCP", _PYTHON, ("--module=socket",))
 
+# Other packages for KCP in Python, by their own interfaces.
+GUESTS = tuple(
+    Rival(name, (sys.executable, str(PEERS / "guests.py")), (f"--package={name}",), package=name)
+    for name in ("aiokcp", "kcp")
+)
+
 ALL = (KCPSOCK, KCP_GO, KCP_GO_1, TCP)
+COMPARED = (*ALL, *GUESTS)
 OURS = KCPSOCK.name
 # Of micro.py: ours first.
 MICRO = (
@@ -46,6 +59,10 @@ MICRO = (
     Rival("kcp-go", (str(GO_MICRO),)),
 )
 YARDSTICKS = (KCP_GO.name, KCP_GO_1.name)  # the better of the two in the same run is what kcpsock is held against
+
+
+def is_there(rival):
+    return not rival.package or importlib.util.find_spec(rival.package) is not None
 
 
 def chosen(names, known=ALL):

@@ -10,6 +10,8 @@ import (
 	"io"
 	"sort"
 	"time"
+
+	kcp "github.com/xtaci/kcp-go/v5"
 )
 
 const readBytes = 1 << 20
@@ -19,22 +21,28 @@ func runServer(o *options) {
 	s, err := l.AcceptKCP()
 	check(err)
 	o.applyTo(s)
-	report(serve(o, s))
+	report(counted(serve(o, o.over(s, true))))
 	<-told()
 }
 
 func runClient(o *options) {
-	s := dial(o)
+	c := o.over(dial(o), false)
 	if o.mode == "echo" {
-		result := measureEcho(o, s)
+		result := counted(measureEcho(o, c))
 		<-told()
 		report(result)
 		return
 	}
 	end, cpu := told(), cpuSeconds()
-	go pour(o, s)
+	go pour(o, c)
 	<-end // what was written may still be on its way: only the server knows when it is through
-	report(map[string]any{"cpu_s": cpuSeconds() - cpu})
+	report(counted(map[string]any{"cpu_s": cpuSeconds() - cpu}))
+}
+
+// counted adds kcp-go's counters, of the whole process.
+func counted(result map[string]any) map[string]any {
+	result["snmp"] = kcp.DefaultSnmp.Copy()
+	return result
 }
 
 // runNull reports both ends' loops in turn.

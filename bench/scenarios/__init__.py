@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What compare.py measures, as data: one module per kind of traffic, one Scenario per row of the table."""
+"""What compare.py measures, as data: one module per kind of traffic, one Scenario per row or two of the table."""
 
 import dataclasses
+from typing import Optional
 
 # The same for both ends of every rival that is KCP; kernel TCP has no use for them.
 SETTINGS = {
@@ -17,26 +18,51 @@ SETTINGS = {
     "write-delay": "false",
     "ack-nodelay": "false",
 }
+KEY = "bench"  # of all encrypted rows
+
+MET, AIM_MET, MISSED = "met", "aim met", "MISSED"
 
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """One figure of a run: result[end][key], or for key "rate" bytes / seconds of that end in MB/s."""
+    """One figure of a run: result[end][key], or for key "rate" bytes / seconds of that end in MB/s.
+
+    It is compared as ours / theirs, whatever it is: of rates more is better, of latency, CPU and memory less. floor and
+    aim are such ratios; limit is of the figure itself. 0 = none.
+    """
 
     name: str
     unit: str
     end: str  # "server" or "client": where it is taken
     key: str
     higher_is_better: bool
-    floor: float = 0.0  # kcpsock is to be at least so many times as good as the better kcp-go; 0 = no such aim
+    floor: float = 0.0
+    aim: float = 0.0
+    limit: Optional[float] = None
 
     def of(self, run):
         result = run[self.end]
         return result["bytes"] / result["seconds"] / 1e6 if self.key == "rate" else result[self.key]
 
-    def advantage(self, ours, theirs):
-        """How many times better `ours` is; above 1 is better, whatever the unit."""
-        return ours / theirs if self.higher_is_better else theirs / ours
+    def ratio(self, ours, theirs):
+        """ours / theirs; None when theirs is nothing, which no ratio can tell."""
+        return ours / theirs if theirs else None
+
+    def reaches(self, value, goal):
+        return value >= goal if self.higher_is_better else value <= goal
+
+    def verdict(self, ratio):
+        """Of floor and aim; empty where there are none, or nothing to judge."""
+        if not self.floor or ratio is None:
+            return ""
+        if self.aim and self.reaches(ratio, self.aim):
+            return AIM_MET
+        return MET if self.reaches(ratio, self.floor) else MISSED
+
+    def limit_verdict(self, value):
+        if self.limit is None or value is None:
+            return ""
+        return MET if self.reaches(value, self.limit) else MISSED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +71,13 @@ class Scenario:
     about: str
     server: dict  # flags of either end, beside SETTINGS
     client: dict
-    quick: dict  # flags that differ with --quick, for both ends
+    quick: dict  # what differs with --quick, for both ends
     metrics: tuple
     timeout: float = 60.0  # seconds, for one run
+    kind: str = "transfer"  # who runs it: compare.RUNNERS
+    rivals: tuple = ()  # names; empty: all but those of guests.py
+    guests: bool = False  # whether the packages of guests.py take part
+    rounds: int = 0  # at most; 0: as many as are asked for
 
     def arguments(self, quick):
         """-> the flags of the server and of the client."""
@@ -57,8 +87,12 @@ class Scenario:
             for end in (self.server, self.client)
         )
 
+    @property
+    def is_transfer(self):
+        return self.kind == "transfer"
+
 
 def load():
-    from scenarios import echo, sink
+    from scenarios import crowd, echo, sink
 
-    return [*sink.SCENARIOS, *echo.SCENARIOS]
+    return [*sink.SCENARIOS, *echo.SCENARIOS, *crowd.SCENARIOS]

@@ -77,6 +77,14 @@ def test_lost_ack_of_a_burst(transfer):
     assert a.retrans_segs <= 0.02 * 10_000
 
 
+@pytest.mark.parametrize("window", [256, 1024, 4096])
+def test_lost_acks_of_bursts_cost_little(transfer, window):
+    """Each window is one burst, and so are its ACKs: those above una are said in two packets."""
+    settings = {"sndwnd_pkts": window, "rcvwnd_pkts": window}
+    net, a, b = transfer(settings, 10_000, [nw.random_loss(0.1)])
+    assert a.retrans_segs <= 1.4 * 10_000 * 0.1 / 0.9  # said once: 2.2
+
+
 def test_loss_hardly_slows_a_wide_window(transfer):
     settings = {"sndwnd_pkts": 512, "rcvwnd_pkts": 512}
     without, _, _ = transfer(settings, 10_000)

@@ -45,7 +45,7 @@ typedef struct sim {
     /* -> copies that arrive, 0 to 2; may add to the delay of each. */
     int (*fate)(struct sim *, int from, const uint8_t *packet, size_t size, uint32_t delay[2]);
     uint32_t loss_percent;    /* for the fates below */
-    int nth, countdown;
+    int nth, countdown[2];
     sim_segment *trace;       /* every segment sent, when `tracing` */
     size_t trace_count, trace_cap;
     int tracing;
@@ -313,8 +313,8 @@ static inline int fate_all_lost(sim *s, int from, const uint8_t *packet, size_t 
 /* Every nth packet is lost, both directions counted together. */
 static inline int fate_every_nth_lost(sim *s, int from, const uint8_t *packet, size_t size, uint32_t delay[2])
 {
-    (void)from, (void)packet, (void)size, (void)delay;
-    return ++s->countdown % s->nth != 0;
+    (void)packet, (void)size, (void)delay;
+    return ++s->countdown[from] % s->nth != 0; /* of each direction: else a packet and its answer fall into step */
 }
 
 /* Loss, a second copy, and up to three delays of reordering. */

@@ -55,8 +55,12 @@ static void round_trip(const ks_crypt *c, ks_entropy *entropy, size_t first, siz
     }
     CHECK_EQ(ks_crypt_seal(c, entropy, packets, n), KS_OK);
     for (size_t i = 0; i < n; i++) {
-        uint8_t *payload = NULL;
+        uint8_t *payload = NULL, start[KS_CRYPT_PEEK];
         size_t size = 0, wrong = 0;
+        bool is_long = packets[i].size >= 32;
+        CHECK_EQ(ks_crypt_peek_untrusted(c, packets[i].data, packets[i].size, start), is_long ? KS_OK : KS_EMALFORMED);
+        for (size_t b = 0; is_long && b < sizeof start && b < first + i * step; b++)
+            wrong += start[b] != byte_of(b);
         CHECK_EQ(ks_crypt_open_untrusted(c, packets[i].data, packets[i].size, &payload, &size), KS_OK);
         CHECK_EQ(size, first + i * step);
         CHECK(payload == packets[i].data + head);

@@ -126,10 +126,13 @@ static int take_connection(int listener)
     return fd;
 }
 
+/* By either way, past the descriptor and through it, whichever the bytes left come to. */
 static int write_all(int fd, const uint8_t *data, size_t size)
 {
     while (size > 0) {
-        ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
+        int64_t n = size % 2 != 0 ? ks_send_now(fd, data, (int64_t)(size / 3 + 1)) : 0;
+        if (n == 0)
+            n = send(fd, data, size % 3 != 0 ? size / 3 + 1 : size, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -159,6 +162,13 @@ static uint32_t next_random(uint32_t *state)
     *state = *state * 1664525 + 1013904223;
     return *state >> 8;
 }
+
+/* A pipe's two ends, and epoll's. */
+#if defined(__linux__) && !defined(KS_PLAIN)
+#define ENGINE_FDS 3
+#else
+#define ENGINE_FDS 2
+#endif
 
 static int open_descriptors(void)
 {
@@ -350,6 +360,7 @@ static void test_numbers_of_nothing(void)
         CHECK_EQ(ks_set_option(none[i], KS_OPT_NC, 1), -ENOTSOCK);
         CHECK_EQ(ks_get_info(none[i], &info), -ENOTSOCK);
         CHECK_EQ(ks_linger(none[i], 0), 0);
+        CHECK_EQ(ks_send_now(none[i], (const uint8_t *)"x", 1), 0);
     }
     CHECK_EQ(ks_get_info(plain, NULL), -EFAULT);
     CHECK_EQ(ks_get_stats(NULL), -EFAULT);
@@ -477,8 +488,8 @@ static void test_stop_answers_all(void)
     close(fd);
     close(sink);
     CHECK_EQ(ks_engine_drain(e, 10), -ESHUTDOWN);
-    /* The engine's own three, and the connection's: E, the duplicate of A, the UDP socket. */
-    CHECK_EQ(open_descriptors(), fds + 3 + 3);
+    /* The engine's own, and the connection's: E, the duplicate of A, the UDP socket. */
+    CHECK_EQ(open_descriptors(), fds + ENGINE_FDS + 3);
 }
 
 int main(int argc, char **argv)

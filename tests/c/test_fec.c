@@ -138,6 +138,63 @@ static void test_losses_are_rebuilt(void)
 }
 
 /* Each allocation fails once: packets may be lost, nothing else. */
+/* Due packets go to the skip first, as a port does it. -> how many were skipped. */
+static uint32_t deliver_or_skip(pair *p, uint32_t lost)
+{
+    uint32_t skipped = 0;
+    for (uint32_t i = 0; i < p->made; i++) {
+        if (i == lost)
+            continue;
+        if (ks_fec_parity_due(p->decoder) && ks_fec_skip_untrusted(p->decoder, p->wire[i]))
+            skipped++;
+        else
+            deliver(p, p->wire[i], p->size[i]);
+    }
+    return skipped;
+}
+
+static void test_needless_parity_is_skipped(void)
+{
+    static pair p;
+    if (!CHECK(pair_init(&p, 10, 3)))
+        return;
+    CHECK(!ks_fec_parity_due(NULL));
+    encode(&p);
+    CHECK_EQ(deliver_or_skip(&p, UINT32_MAX), 0); /* the code is not confirmed */
+    encode(&p);
+    CHECK_EQ(deliver_or_skip(&p, UINT32_MAX), 2); /* by its first parity packet */
+    encode(&p);
+    CHECK_EQ(deliver_or_skip(&p, UINT32_MAX), 3);
+    encode(&p);
+    CHECK_EQ(deliver_or_skip(&p, 4), 2); /* the first one rebuilds what was lost */
+    encode(&p);
+    CHECK_EQ(deliver_or_skip(&p, 9), 2); /* the last data packet */
+    encode(&p);
+    CHECK_EQ(deliver_or_skip(&p, 11), 1); /* the second parity packet: the third is not what was due */
+    const ks_fec_counts *c = ks_fec_decoder_counts(p.decoder);
+    CHECK_EQ(c->parity_shards, 6 * 3 - 1);
+    CHECK_EQ(c->recovered, 2);
+    CHECK_EQ(c->full_sets, 6);
+    CHECK_EQ(c->errs, 0);
+
+    /* What is due is one packet of one type: nothing else is taken for it. */
+    encode(&p);
+    for (uint32_t i = 0; i < 10; i++)
+        deliver(&p, p.wire[i], p.size[i]);
+    CHECK(ks_fec_parity_due(p.decoder));
+    CHECK(!ks_fec_skip_untrusted(p.decoder, p.wire[9]));
+    CHECK(!ks_fec_skip_untrusted(p.decoder, p.wire[11]));
+    uint8_t data_in_its_place[KS_FEC_HEAD];
+    memcpy(data_in_its_place, p.wire[10], KS_FEC_HEAD);
+    data_in_its_place[4] = (uint8_t)KS_FEC_DATA;
+    CHECK(!ks_fec_skip_untrusted(p.decoder, data_in_its_place));
+    CHECK(ks_fec_skip_untrusted(p.decoder, p.wire[10]));
+    ks_fec_decoder_trim(p.decoder);
+    CHECK(!ks_fec_parity_due(p.decoder));
+    CHECK_EQ(p.wrong, 0);
+    pair_free(&p);
+}
+
 static void test_without_memory(void)
 {
     uint64_t start = ks_mem_used();
@@ -217,6 +274,7 @@ int main(int argc, char **argv)
 {
     static const check_test tests[] = {
         TEST(test_losses_are_rebuilt),
+        TEST(test_needless_parity_is_skipped),
         TEST(test_without_memory),
         TEST(test_tuning_without_memory),
         TEST(test_singular_coefficients),

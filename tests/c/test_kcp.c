@@ -794,14 +794,18 @@ static void test_lone_ack_waits_an_interval(void)
     sim_free(&s);
 }
 
-static void test_second_ack_gap_and_repeat_go_at_once(void)
+static void test_second_ack_goes_soon_gap_and_repeat_at_once(void)
 {
     sim s;
     ks_kcp *k = alone(&s, &fast);
     give(&s, PUSH, 128, 5, 0, 0, 10);
+    CHECK(!k->acks_soon);
     give(&s, PUSH, 128, 6, 1, 0, 10);
-    CHECK_EQ(ks_kcp_next(k, s.now), 0);
+    CHECK(k->acks_soon);
+    CHECK_EQ(ks_kcp_next(k, s.now), 1);
+    s.now++;
     sim_turn(&s);
+    CHECK(!k->acks_soon);
     CHECK_EQ(traced(&s, 0, ACK), 1); /* una says the first */
     CHECK(s.trace[0].sn == 1 && s.trace[0].ts == 6 && s.trace[0].una == 2);
     give(&s, PUSH, 128, 7, 3, 0, 10); /* a gap */
@@ -831,6 +835,34 @@ static void test_ack_nodelay(void)
     sim_free(&s);
 }
 
+static void test_acks_of_a_packet_go_at_once(void)
+{
+    sim s;
+    ks_kcp *k = alone(&s, &fast);
+    for (uint32_t sn = 0; sn < 1400 / KS_KCP_HEAD - 1; sn++)
+        give(&s, PUSH, 128, 5, sn, 0, 4);
+    CHECK_EQ(ks_kcp_next(k, s.now), 1);
+    give(&s, PUSH, 128, 5, 1400 / KS_KCP_HEAD - 1, 0, 4);
+    CHECK_EQ(ks_kcp_next(k, s.now), 0);
+    sim_free(&s);
+}
+
+static void test_acks_fill_up_the_last_packet_of_data(void)
+{
+    sim s;
+    ks_kcp *k = alone(&s, &fast);
+    give(&s, PUSH, 128, 5, 0, 0, 10);
+    give(&s, PUSH, 128, 6, 2, 0, 10); /* a gap, so una does not tell of it */
+    give(&s, WASK, 128, 0, 0, 0, 0);
+    s.end[0].to_send = 2 * MSS + 100;
+    sim_turn(&s);
+    CHECK_EQ(s.end[0].packets, 3 + 1); /* a WINS in the first, beside which no full segment fits */
+    CHECK_EQ(traced(&s, 0, ACK), 1); /* una says the other */
+    CHECK(s.trace[s.trace_count - 1].cmd == ACK && s.trace[s.trace_count - 1].sn == 2);
+    CHECK_EQ(k->nacks, 0);
+    sim_free(&s);
+}
+
 static void test_acks_of_a_whole_window(void)
 {
     ks_kcp_config c = with_windows(128, 4096);
@@ -839,8 +871,9 @@ static void test_acks_of_a_whole_window(void)
     for (uint32_t sn = 4000; sn > 0; sn--)
         give(&s, PUSH, 128, sn, sn, 0, 4);
     sim_turn(&s);
-    CHECK_EQ(traced(&s, 0, ACK), 4000);
-    CHECK_EQ(s.end[0].packets, (4000 + 57) / 58); /* 1400 / 24 in a packet */
+    /* 1400 / 24 in a packet: half of them new, half those of the packet before */
+    CHECK_EQ(s.end[0].packets, (4000 + 28) / 29);
+    CHECK_EQ(traced(&s, 0, ACK), 4000 + 4000 / 29 * 29);
     CHECK_EQ(k->nacks, 0);
     /* in order: una says it all, in one packet for each 58 */
     give(&s, PUSH, 128, 0, 0, 0, 4);
@@ -1022,8 +1055,10 @@ int main(int argc, char **argv)
         TEST(test_short_writes_stay_small),
         TEST(test_write_delay),
         TEST(test_lone_ack_waits_an_interval),
-        TEST(test_second_ack_gap_and_repeat_go_at_once),
+        TEST(test_second_ack_goes_soon_gap_and_repeat_at_once),
         TEST(test_ack_nodelay),
+        TEST(test_acks_of_a_packet_go_at_once),
+        TEST(test_acks_fill_up_the_last_packet_of_data),
         TEST(test_acks_of_a_whole_window),
         TEST(test_duplicated_packets),
         TEST(test_malformed_packets),

@@ -9,6 +9,7 @@ word, and breaks its own session at most.
 import random
 import socket as stdlib
 import struct
+import zlib
 
 import pytest
 
@@ -256,6 +257,40 @@ def test_bad_wire_endless_groups(peers):
         assert now["FECShardSet"] > 0  # groups given up
         assert now["FECParityShards"] > 0
     server.abandon("conn")
+    server.close()
+    given_back(server, idle)
+
+
+def sealed(packet, damaged=False):
+    """As crypt "none" seals it: a nonce and the crc32 of what follows."""
+    return bytes(16) + struct.pack("<I", zlib.crc32(packet) ^ damaged) + packet
+
+
+def test_bad_wire_needless_parity(peers):
+    """Parity of a group that is whole is counted and thrown away unopened: what is wrong with it is not even seen."""
+    server = peers()
+    server.profile(crypt="none", framing="raw", fec=(2, 1))
+    idle = server.idle()
+    port = server.listen()
+
+    def counts():
+        return [server.counts()[name] for name in ("InPkts", "InCsumErrors", "FECParityShards", "FECRecovered")]
+
+    with stdlib.socket(stdlib.AF_INET, stdlib.SOCK_DGRAM) as client:
+        client.connect(("127.0.0.1", port))
+        parity = fec(0, PARITY, bytes(2 + 24 + 4))[6:]
+        packets = []
+        for group in range(4):
+            packets += [sealed(fec(3 * group + i, DATA, push(7, 2 * group + i, b"data"))) for i in range(2)]
+            packets.append(sealed(struct.pack("<IH", 3 * group + 2, PARITY) + parity, damaged=group >= 2))
+        for packet in packets[:9]:  # two groups tell the code; the third's parity is damaged and not needed
+            client.send(packet)
+        eventually(lambda: counts() == [9, 0, 3, 0], lambda: f"{counts()}")
+        for packet in (packets[9], packets[11]):  # the fourth's would be
+            client.send(packet)
+        eventually(lambda: counts() == [11, 1, 3, 0], lambda: f"{counts()}")
+        server.accept()
+        server.abandon("conn")
     server.close()
     given_back(server, idle)
 

@@ -167,13 +167,26 @@ def test_duplicates_follow(server, keep):
     echo(copy)
 
 
+def port_free_on_both():
+    """A number that neither TCP nor UDP has in use."""
+    while True:
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", 0))
+            try:
+                udp.bind(tcp.getsockname())
+            except OSError as error:
+                assert error.errno == errno.EADDRINUSE
+                continue
+            return tcp.getsockname()[1]
+
+
 @pytest.mark.parametrize("bound_as", ["tcp", "kcp"])
 def test_a_name_from_bind_is_kept(server, route, keep, bound_as):
     # As create_connection(source_address=) does: bound by one route, connected by another.
     route[0] = FAST if bound_as == "kcp" else None
     sock = keep(RoutedSocket())
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.bind(("127.0.0.1", 0))
+    sock.bind(("127.0.0.1", port_free_on_both()))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     name = sock.getsockname()
     assert name[1] > 0

@@ -126,6 +126,26 @@ def test_exit_of_multiprocessing_child(threads):
     assert finish(process).strip() == "0"
 
 
+def test_exit_tells_the_peer():
+    """By a farewell: nobody is left to answer the peer's own close, and its exit would wait for that."""
+    client = """
+    import sys, kcpsock
+    with kcpsock.create_connection(("127.0.0.1", int(sys.argv[1]))) as sock:
+        sock.sendall(b"x" * 300_000)
+    """
+    server = f"""
+    import subprocess, sys, kcpsock
+    with kcpsock.create_server(("127.0.0.1", 0)) as server:
+        client = subprocess.Popen([sys.executable, "-c", {textwrap.dedent(client)!r}, str(server.getsockname()[1])])
+        conn, _ = server.accept()
+        with conn:
+            while conn.recv(65536):
+                pass
+            print(client.wait())
+    """
+    assert finish(python(server, KCPSOCK_EXIT_LINGER="1000")).strip() == "0"
+
+
 def test_exit_with_an_unreachable_peer_is_bounded():
     code = """
     import socket, warnings, kcpsock

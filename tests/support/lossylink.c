@@ -54,7 +54,6 @@ enum {
     SETTLE_TURNS =
         128, // bound on draining before a command: in so many turns a socket yields more than its buffer holds
     BUCKETS = 8192,
-    SOCKET_BUFFER_BYTES = 4 << 20,
 };
 #define NONE      UINT32_MAX
 #define NEVER     UINT64_MAX
@@ -138,7 +137,7 @@ struct direction {
 enum { UP, DOWN };
 static const char *const NAMES[] = {"up", "down"};
 static struct direction dirs[2];
-static uint32_t slots = 65536, packet_bytes = 2048;
+static uint32_t slots = 65536, packet_bytes = 2048, buffer_bytes = 4 << 20;
 static uint64_t seed = 1, slack_ns;
 
 // ---- clients
@@ -335,7 +334,7 @@ static bool admit(struct direction *d, uint64_t now, uint32_t slot)
 
 static void buffers(int fd)
 {
-    int bytes = SOCKET_BUFFER_BYTES;
+    int bytes = (int)buffer_bytes;
     // FORCE passes over net.core.[rw]mem_max, and needs CAP_NET_ADMIN.
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) != 0)
         (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
@@ -815,6 +814,7 @@ static const char USAGE[] =
     "  --clients N             client addresses at a time; the one idle longest goes first (4096)\n"
     "  --slots N               packets under way per direction (65536)\n"
     "  --packet-bytes N        the longest packet passed on (2048)\n"
+    "  --buffer-bytes N        of each socket, each way; a burst that does not fit is kernel_dropped (4194304)\n"
     "  --slack-us N            due packets may be sent this much later, in one batch: less CPU (0)\n"
     "Both directions, or one with --up-... (to the target) or --down-...; the last one said counts:\n"
     "  --delay-ms D            one way (0)\n"
@@ -888,6 +888,8 @@ static void parse(int argc, char **argv)
             slots = (uint32_t)whole(name, value, 2 * BATCH, 1 << 24);
         else if (strcmp(name, "packet-bytes") == 0)
             packet_bytes = (uint32_t)whole(name, value, 1, 65536);
+        else if (strcmp(name, "buffer-bytes") == 0)
+            buffer_bytes = (uint32_t)whole(name, value, 4096, 1 << 29); // the kernel doubles it, and counts in int
         else if (strcmp(name, "slack-us") == 0)
             slack_ns = 1000 * whole(name, value, 0, 1000000);
         else if ((wrong = apply(name, value)) != NULL)

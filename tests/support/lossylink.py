@@ -64,6 +64,7 @@ class LossyLink:
     clients         client addresses at a time; a new one on top takes the place of the one idle longest
     slots           packets under way per direction; more are dropped (pool_dropped)
     packet_bytes    longest payload passed on
+    buffer_bytes    of each of its sockets, each way; a burst that does not fit is kernel_dropped
     slack_us        due packets may leave this much later, in one batch; saves CPU where delays are long
     """
 
@@ -87,6 +88,7 @@ class LossyLink:
         clients: int = 4096,
         slots: int = 65536,
         packet_bytes: int = 2048,
+        buffer_bytes: int = 4 << 20,
         slack_us: int = 0,
     ) -> None:
         self.pid = 0  # first, for __del__
@@ -98,7 +100,8 @@ class LossyLink:
         }  # fmt: skip
         argv = [str(binary()), "--target", f"[{host}]:{port}" if ":" in host else f"{host}:{port}", "--seed", str(seed)]
         argv += ["--clients", str(clients), "--slots", str(slots)]
-        argv += ["--packet-bytes", str(packet_bytes), "--slack-us", str(slack_us)]
+        argv += ["--packet-bytes", str(packet_bytes), "--buffer-bytes", str(buffer_bytes)]
+        argv += ["--slack-us", str(slack_us)]
         for prefix, values in (("", both), ("up-", up or {}), ("down-", down or {})):
             for name, value in values.items():
                 argv += [f"--{prefix}{_dashed(name)}", _text(value)]

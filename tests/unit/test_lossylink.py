@@ -426,6 +426,17 @@ def test_oversize_is_dropped_and_counted(link_to, client, target):
     assert link.stats()["up"]["oversize"] == 1
 
 
+def test_a_burst_needs_a_buffer(client, target):
+    with LossyLink(target.getsockname(), buffer_bytes=4096) as link:
+        os.kill(link.pid, signal.SIGSTOP)
+        for i in range(64):
+            client.sendto(b"%d" % i, link.address)  # 64 packets do not fit into 4 KiB
+        os.kill(link.pid, signal.SIGCONT)
+        up = link.stats()["up"]
+    assert up["kernel_dropped"] > 0
+    assert up["received"] + up["kernel_dropped"] == 64
+
+
 def test_slots_bound_what_is_under_way(link_to, client, target):
     link = link_to(slots=128, delay_ms=HOUR_MS, dup=0.5)
     push(link, client, target, range(500))
