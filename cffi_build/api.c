@@ -211,7 +211,6 @@ int ks_connect(int engine, int app_fd, int udp_fd, const ks_profile *profile)
 static int run_find(ks_engine *e, ks_note *n)
 {
     open_note *o = (open_note *)n;
-    ks_ports_look(ks_engine_ports(e));
     return ks_port_find(ks_engine_ports(e), o->inode, &o->with, &o->lobby);
 }
 
@@ -291,8 +290,8 @@ static int spread_listener(ks_engine *const *e, open_note *o, int count, int bac
     return error;
 }
 
-int ks_listen_spread(const int *numbers, const int *udp_fds, const int *crypts, int count, int app_fd, const ks_profile *profile,
-                     int backlog)
+int ks_listen(const int *numbers, const int *udp_fds, const int *crypts, int count, int app_fd, const ks_profile *profile,
+              int backlog)
 {
     ks_engine *e[ENGINES_MAX];
     open_note o[ENGINES_MAX];
@@ -320,12 +319,6 @@ int ks_listen_spread(const int *numbers, const int *udp_fds, const int *crypts, 
     for (int i = 0; i < count; i++)
         drop(&o[i]);
     return error;
-}
-
-int ks_listen(int engine, int app_fd, int udp_fd, const ks_profile *profile, int backlog)
-{
-    int crypt = profile != NULL ? profile->crypt : 0;
-    return ks_listen_spread(&engine, &udp_fd, &crypt, 1, app_fd, profile, backlog);
 }
 
 /* ---- questions about one descriptor ---- */

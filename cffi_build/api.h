@@ -37,12 +37,8 @@ void ks_forget_engines(void);              /* in a forked child: close what the 
 
 /* connections and listeners: these take over udp_fd (closed also on failure) and replace what app_fd names */
 int ks_connect(int engine, int app_fd, int udp_fd, const ks_profile *profile);
-int ks_listen(int engine, int app_fd, int udp_fd, const ks_profile *profile, int backlog);
-/* A listener in several engines, each with a UDP socket of the same address (SO_REUSEPORT)
- * and a crypt of its own; the profile's is not looked at. A udp_fd -1: this engine stays out, unless the first socket
- * is one that ks_udp_adopt gave. */
-int ks_listen_spread(const int *numbers, const int *udp_fds, const int *crypts, int count, int app_fd,
-                     const ks_profile *profile, int backlog);
+int ks_listen(const int *numbers, const int *udp_fds, const int *crypts, int count, int app_fd, const ks_profile *profile,
+              int backlog);
 
 int ks_is_kcp(int app_fd);                 /* 0 no; 1 connection; 2 listener */
 int ks_take_error(int app_fd);             /* the errno that ended it, once; 0 none */

@@ -237,9 +237,7 @@ def connect(app_fd: int, udp_fd: int, profile: Profile) -> None:
     with _Handed([udp_fd], profile) as handed:
         number = _running_pool().next(profile.compress)
         handed.profile.crypt = handed.open_crypt()
-        result = lib.ks_connect(number, app_fd, udp_fd, handed.profile)
-        handed.over()
-    check(int(result))
+        check(handed.over_to(lib.ks_connect, number, app_fd, udp_fd, handed.profile))
 
 
 def listener_width(profile: Profile) -> int:
@@ -254,9 +252,7 @@ def listen(app_fd: int, udp_fds: list[int], profile: Profile, backlog: int) -> N
         numbers = _running_pool().spread(profile.compress)
         crypts = [handed.open_crypt() for _ in numbers]
         sockets = [*udp_fds, *(-1 for _ in numbers[len(udp_fds) :])]
-        result = lib.ks_listen_spread(numbers, sockets, crypts, len(numbers), app_fd, handed.profile, backlog)
-        handed.over()
-    check(int(result))
+        check(handed.over_to(lib.ks_listen, numbers, sockets, crypts, len(numbers), app_fd, handed.profile, backlog))
 
 
 class _Handed:
@@ -284,8 +280,14 @@ class _Handed:
         self._crypts.append(number)
         return number
 
-    def over(self) -> None:
-        self._udp_fds, self._crypts = [], []
+    def over_to(self, function: Any, *args: Any) -> int:
+        # Before the call: were it after, a signal's exception in between would close what the engine has.
+        mine, self._udp_fds, self._crypts = (self._udp_fds, self._crypts), [], []
+        try:
+            return int(function(*args))
+        except (TypeError, OverflowError):  # cffi's, of an argument: C was not reached
+            self._udp_fds, self._crypts = mine
+            raise
 
     def __exit__(self, *_: object) -> None:
         for number in self._crypts:
@@ -293,7 +295,7 @@ class _Handed:
                 lib.ks_crypt_close(number)
         for fd in self._udp_fds:
             _socket.close(fd)
-        self.over()
+        self._udp_fds, self._crypts = [], []
 
 
 def kind(fd: int) -> int:
