@@ -40,16 +40,28 @@ def test_every_field_reaches_c():
 def test_handed_over_with_crypt_and_coefficients(crypts, udp_fd):
     seen = []
 
-    def function(engine, app_fd, udp_fd, profile, backlog):
-        rows = bytes(ffi.buffer(profile.fec_coefficients, 30))
-        seen.append((app_fd, udp_fd, profile.crypt, rows, backlog))
+    def function(engine, udp_fd, profile):
+        seen.append((engine, profile.crypt, bytes(ffi.buffer(profile.fec_coefficients, 30))))
         os.close(udp_fd)
         return -5
 
     profile = Profile(fec=(10, 3), key="k", crypt="sm4")
-    assert _engine._hand_over(function, 3, udp_fd, profile, 128) == -5
-    assert seen == [(3, udp_fd, 42, coefficients(10, 3), 128)]
+    with _engine._Handed([udp_fd], profile) as handed:
+        handed.profile.crypt = handed.open_crypt()
+        assert handed.over_to(function, 3, udp_fd, handed.profile) == -5
+    assert seen == [(3, 42, coefficients(10, 3))]
     assert crypts == [("sm4", profile.secret)]
+
+
+def test_an_interrupted_call_has_taken_over(crypts, udp_fd):
+    def function(udp_fd):
+        os.close(udp_fd)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        with _engine._Handed([udp_fd], Profile(key="k")) as handed:
+            handed.open_crypt()
+            handed.over_to(function, udp_fd)
 
 
 def test_closed_when_there_is_no_crypt(monkeypatch, udp_fd):
@@ -58,7 +70,7 @@ def test_closed_when_there_is_no_crypt(monkeypatch, udp_fd):
 
     monkeypatch.setattr(_engine, "open_crypt", fail)
     with pytest.raises(MemoryError):
-        _engine._hand_over(lib.ks_connect, 3, udp_fd, Profile(key="k"))
+        _engine.connect(3, udp_fd, Profile(key="k"))
 
 
 def test_closed_when_c_is_not_reached(monkeypatch, crypts, udp_fd):
@@ -72,8 +84,17 @@ def test_closed_when_c_is_not_reached(monkeypatch, crypts, udp_fd):
 
     monkeypatch.setattr(_engine, "lib", Library())
     with pytest.raises(OverflowError):
-        _engine._hand_over(lib.ks_connect, 2**40, udp_fd, Profile(key="k"))
+        _engine.connect(2**40, udp_fd, Profile(key="k"))
     assert closed == [42]
+
+
+def test_closed_when_a_listener_is_refused_a_crypt(monkeypatch, udp_fd):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(_engine, "open_crypt", fail)
+    with pytest.raises(MemoryError):
+        _engine.listen(3, [udp_fd], Profile(key="k"), 5)
 
 
 def test_info_has_the_counters_of_fec_and_oob():
