@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A process that computes in pure Python, never letting the GIL go by itself, keeps no peer from its acknowledgments."""
+"""A process that computes in pure Python and never lets go of the GIL keeps no peer from its acknowledgments."""
 
 import pytest
 

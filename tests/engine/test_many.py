@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A thousand connections at once: every echo is right, the library has its one or two threads all the same, and all is freed."""
+"""A thousand connections at once: every echo is right, the library has a thread for each engine, and all is freed."""
 
 import pytest
 

@@ -211,7 +211,7 @@ with kcpsock.create_server(("127.0.0.1", 0), reuse_port=True) as server:
 
 @engines
 def test_engines_backlog_is_the_listeners(engines):
-    """So many wait for accept(), over all engines, beyond what stands in the descriptor; who waits longer gets in later."""
+    """So many wait for accept(), over all engines, beyond what stands in the descriptor; the others get in later."""
     code = """
 server = kcpsock.create_server(("127.0.0.1", 0), backlog=4)
 clients = []
