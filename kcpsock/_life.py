@@ -17,12 +17,16 @@ import weakref
 from errno import EADDRINUSE, ECONNREFUSED
 from typing import Any, Optional
 
+from gevent.monkey import get_original
+
 from . import _engine, _wait
 from ._engine import Address
 from ._errors import check, error_of
 from ._oob import Registration
 from ._profile import Profile
 from ._states import Event, State, following
+
+RLock = get_original("_thread", "RLock")
 
 # Set on the stream socket, in force on the UDP socket: what concerns the port and the IP header. SO_REUSEADDR is not
 # among them: on UDP it would let a second server take the port.
@@ -51,6 +55,7 @@ class Life:
         "__weakref__",
         "adopted",
         "bound",
+        "changing",
         "error",
         "family",
         "laddr",
@@ -67,6 +72,7 @@ class Life:
         self.family = family
         self.profile = profile
         self.state = state
+        self.changing = RLock()  # held while a descriptor becomes an engine's and the state follows; signal handlers may ask
         self.laddr: Address = ("0.0.0.0", 0) if family == _socket.AF_INET else ("::", 0, 0, 0)
         self.raddr: Optional[Address] = None
         self.bound: Optional[Address] = None  # what bind() gave; a later attempt to connect or listen takes it again
@@ -258,6 +264,15 @@ class Life:
 
 
 _lives: weakref.WeakValueDictionary[int, Life] = weakref.WeakValueDictionary()
+
+
+def _forget_holders() -> None:
+    # In a forked child the thread that held a lock is not there.
+    for life in _lives.values():
+        life.changing = RLock()
+
+
+os.register_at_fork(after_in_child=_forget_holders)
 _detached: dict[
     int, Life
 ] = {}  # of sockets that were detached before an engine knew them: socket(fileno=) finds them again

@@ -212,17 +212,21 @@ class socket(_Base):
     def _refresh(self, life: Life) -> None:
         # Catches up with the engine: an attempt to connect that ended, a connection that died. The errno waits in
         # `life.error` for the call that reports it.
-        if life.state not in (State.CONNECTING, State.CONNECTED) or self.fileno() < 0:
+        if life.state is not State.CONNECTED:
+            with life.changing:
+                self._refresh_attempt(life)
+        elif self.fileno() >= 0:
+            error = _engine.take_error(self.fileno())
+            if error:
+                life.error = error
+                life.move(Event.LOST)
+
+    def _refresh_attempt(self, life: Life) -> None:
+        if life.state is not State.CONNECTING or self.fileno() < 0 or not _engine.poll(self.fileno(), POLLOUT, 0):
             return
-        connecting = life.state is State.CONNECTING
-        if connecting and not _engine.poll(self.fileno(), POLLOUT, 0):
-            return
-        error = _engine.take_error(self.fileno())
-        if error:
-            life.error = error
-            life.move(Event.LOST)
-        elif connecting:
-            life.move(Event.ESTABLISHED)
+        life.error = _engine.take_error(self.fileno())
+        life.move(Event.LOST if life.error else Event.ESTABLISHED)
+        if not life.error:
             _options.apply_all(self, life)
 
     def _take_error(self) -> int:
@@ -269,11 +273,12 @@ class socket(_Base):
         life = self._allowed(Event.LISTEN)
         if life.state is State.LISTENING:
             return
-        inheritable = self.get_inheritable()
         udp_fds = life.open_port(_engine.listener_width(life.profile))
-        _engine.listen(self.fileno(), udp_fds, life.profile, max(wanted, 0))
-        self._replaced(life, Event.LISTEN)
-        self.set_inheritable(inheritable)
+        with life.changing:
+            inheritable = self.get_inheritable()
+            _engine.listen(self.fileno(), udp_fds, life.profile, max(wanted, 0))
+            self._replaced(life, Event.LISTEN)
+            self.set_inheritable(inheritable)
 
     def connect(self, address: Any, /) -> None:
         errno = self._dial(address)
@@ -301,10 +306,12 @@ class socket(_Base):
             life.state is not State.CONNECTING or self.gettimeout() is not None
         ):  # a blocking second call waits for the first
             self._allowed(Event.CONNECT, _Base.connect, address)
-            inheritable = self.get_inheritable()
-            _engine.connect(self.fileno(), life.dial(address), life.profile)
-            self._replaced(life, Event.CONNECT)
-            self.set_inheritable(inheritable)
+            udp_fd = life.dial(address)
+            with life.changing:
+                inheritable = self.get_inheritable()
+                _engine.connect(self.fileno(), udp_fd, life.profile)
+                self._replaced(life, Event.CONNECT)
+                self.set_inheritable(inheritable)
             if life.profile.framing == "raw":  # nobody answers, so there is nothing to wait for
                 self._refresh(life)
         if life.state is State.CONNECTING:

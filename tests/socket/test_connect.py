@@ -4,10 +4,12 @@
 import errno
 import select
 import socket
+import threading
 
 import pytest
 
 import kcpsock
+from kcpsock import _engine
 
 from .conftest import LONG_S, SHORT_S, eventually
 
@@ -478,4 +480,49 @@ def test_first_send_after_connect_takes_it_all(net):
         client.connect(server.getsockname())
         assert client.send(b"x" * 5121) == 5121
         net.accept(server)[0].close()
+        client.close()
+
+
+def test_connect_in_one_thread_and_the_end_in_another(threads, monkeypatch):
+    # The peer accepts, closes, and its end arrives, all before the connecting thread has come back from the engine.
+    server, client = threads.listener(), threads.socket()
+    start, begun, read = _engine.connect, threading.Event(), threading.Event()
+
+    def started(*args):
+        start(*args)
+        peer, _ = server.accept()
+        peer.close()
+        assert select.select([client.fileno()], [], [], LONG_S)[0]
+        begun.set()
+        read.wait(SHORT_S)  # what the other thread gets too early, it gets now
+
+    monkeypatch.setattr(_engine, "connect", started)
+    connecting = threads.spawn(client.connect, server.getsockname())
+    assert begun.wait(LONG_S)
+    try:
+        assert client.recv(1) == b""
+    finally:
+        read.set()
+    connecting.join()
+
+
+def test_connect_in_one_thread_and_questions_in_others(threads):
+    def asks(client, connected):
+        while not connected.is_set():
+            assert client.connect_ex(address) in (0, errno.EALREADY, errno.EISCONN)
+            client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    server = threads.listener()
+    address = server.getsockname()
+    for _ in range(50):
+        client, connected = threads.socket(), threading.Event()
+        client.setblocking(False)
+        assert client.connect_ex(address) == errno.EINPROGRESS
+        asking = [threads.spawn(asks, client, connected) for _ in range(3)]
+        assert writable(client)
+        connected.set()
+        for each in asking:
+            each.join()
+        assert client.getpeername() == address
+        server.accept()[0].close()
         client.close()
