@@ -72,7 +72,7 @@ class Life:
         self.family = family
         self.profile = profile
         self.state = state
-        self.changing = RLock()  # held while a descriptor becomes an engine's and the state follows; signal handlers may ask
+        self.changing = RLock()  # held while a descriptor becomes an engine's; a signal handler may come in
         self.laddr: Address = ("0.0.0.0", 0) if family == _socket.AF_INET else ("::", 0, 0, 0)
         self.raddr: Optional[Address] = None
         self.bound: Optional[Address] = None  # what bind() gave; a later attempt to connect or listen takes it again
