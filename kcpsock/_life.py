@@ -139,8 +139,8 @@ class Life:
             _close(udp_fd)
 
     def dial(self, address: Any) -> int:
-        """A UDP descriptor connected to `address`, for connect(); sets both names. Raises as bind() does."""
-        address = _wait.resolved(self.family, address)
+        """A UDP descriptor connected to `address`, which is `_wait.resolved`, for connect(); sets both names. Raises as
+        bind() does."""
         if self.adopted:
             raise error_of(EADDRINUSE)
         udp = self._port()
@@ -264,6 +264,9 @@ class Life:
 
 
 _lives: weakref.WeakValueDictionary[int, Life] = weakref.WeakValueDictionary()
+_detached: dict[
+    int, Life
+] = {}  # of sockets that were detached before an engine knew them: socket(fileno=) finds them again
 
 
 def _forget_holders() -> None:
@@ -273,9 +276,6 @@ def _forget_holders() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_holders)
-_detached: dict[
-    int, Life
-] = {}  # of sockets that were detached before an engine knew them: socket(fileno=) finds them again
 
 
 def life_of(fd: int) -> Optional[Life]:

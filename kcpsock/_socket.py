@@ -222,6 +222,7 @@ class socket(_Base):
                 life.move(Event.LOST)
 
     def _refresh_attempt(self, life: Life) -> None:
+        # Under life.changing: of several that ask, one takes the step.
         if life.state is not State.CONNECTING or self.fileno() < 0 or not _engine.poll(self.fileno(), POLLOUT, 0):
             return
         life.error = _engine.take_error(self.fileno())
@@ -273,9 +274,9 @@ class socket(_Base):
         life = self._allowed(Event.LISTEN)
         if life.state is State.LISTENING:
             return
+        inheritable = self.get_inheritable()
         udp_fds = life.open_port(_engine.listener_width(life.profile))
         with life.changing:
-            inheritable = self.get_inheritable()
             _engine.listen(self.fileno(), udp_fds, life.profile, max(wanted, 0))
             self._replaced(life, Event.LISTEN)
             self.set_inheritable(inheritable)
@@ -305,10 +306,11 @@ class socket(_Base):
         if (
             life.state is not State.CONNECTING or self.gettimeout() is not None
         ):  # a blocking second call waits for the first
+            address = _wait.resolved(life.family, address)  # first: other greenlets run meanwhile, and may close this
             self._allowed(Event.CONNECT, _Base.connect, address)
+            inheritable = self.get_inheritable()
             udp_fd = life.dial(address)
             with life.changing:
-                inheritable = self.get_inheritable()
                 _engine.connect(self.fileno(), udp_fd, life.profile)
                 self._replaced(life, Event.CONNECT)
                 self.set_inheritable(inheritable)

@@ -11,6 +11,7 @@ import pytest
 from gevent._hub_local import get_hub_if_exists
 
 import kcpsock
+from tests.support import leaks
 
 from .conftest import LONG_S, SHORT_S, eventually
 
@@ -135,6 +136,21 @@ def test_hub_runs_while_a_name_is_looked_up(greenlets, monkeypatch):
     with kcpsock.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
         datagrams.sendto(b"x", ("a.fourth.name", 9))
     assert asked == ["some.name", "some.other.name", "a.third.name", "a.fourth.name"]
+
+
+def test_close_while_a_name_is_looked_up(greenlets, monkeypatch):
+    server = greenlets.listener()
+
+    class Resolver:
+        def getaddrinfo(self, host, port, family=0, *_):
+            client.close()
+            return [(family, 1, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(gevent.get_hub(), "_resolver", Resolver())
+    client = greenlets.socket()
+    with leaks.check(), pytest.raises(OSError) as caught:
+        client.connect(("some.name", server.getsockname()[1]))
+    assert caught.value.errno == errno.EBADF
 
 
 @pytest.mark.parametrize("call", ["recv", "accept"])
