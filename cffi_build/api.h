@@ -29,7 +29,7 @@ enum {
 };
 
 /* engines */
-int ks_engine_open(int udp_mode);          /* -> engine number */
+int ks_engine_open(int udp_mode, int busy_poll); /* -> engine number */
 int ks_engine_run(int engine);             /* the loop; returns 0 after ks_engine_stop */
 int ks_engine_stop(int engine);
 int ks_engine_drain(int engine, int timeout_ms); /* as if every app had closed; -> sessions still busy */

@@ -41,6 +41,11 @@ typedef struct {
     struct ks_session *dirty;    /* to be turned at the end of this turn */
     struct ks_session *riders;   /* whose ACKs wait for data to ride on, doubly linked, */
     uint64_t ride_over_us;       /* until then */
+    /* For engine.c: whose packet came last, whether we answer its peer at once, and how many waits in a row were short while
+     * no other session was heard. */
+    const struct ks_session *talker;
+    bool talker_answers;
+    uint32_t short_waits;
     ks_grave *graves;
     bool draining;               /* the process exits: every application end counts as closed */
 } ks_core;

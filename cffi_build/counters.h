@@ -16,6 +16,7 @@ typedef struct {
     uint64_t smux_errors;                /* sessions ended by a broken frame */
     uint64_t udp_send_drops, udp_recv_drops;
     uint64_t resets_sent, resets_received, backlog_drops;
+    uint64_t busy_polls;                 /* waits in which the engine asked again and again, at first */
     uint64_t fec_recovered, fec_errs, fec_parity_shards, fec_full_sets, fec_short_sets;
     uint64_t oob_packets, oob_drops;     /* received; received or to be sent, and dropped */
 } ks_counters;

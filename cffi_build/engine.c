@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -20,12 +21,23 @@
 /* For so long after data was sent past it an engine sleeps but shortly. */
 #define SENDING_US 1000000u
 #define SENDING_SLEEP_MS 10u
+/* Busy polling. Falling asleep and being woken costs a thread time, most where an idle core halts: so a wait that is likely
+ * to be short is spent asking the kernel again and again. It is likely after so many short ones in a row, all for one session;
+ * of many sessions no wait says how long the next will be. */
+#define SHORT_WAIT_US 200u
+#define SHORT_WAITS_LEAST 8u
+/* Time that may go into it, in times of what the turns took: between a question and its answer the delay itself counts. */
+#define POLL_SHARE_DIALOG 6u
+#define POLL_SHARE 2u
+#define POLL_CREDIT_MAX_US 2000u
 
 struct ks_engine {
     ks_core core;
     ks_ports ports;
     ks_source wake;        /* a pipe's reading end */
     int wake_fd;           /* its writing end */
+    bool busy_poll;        /* set once */
+    uint64_t poll_credit_us;
     ks_note *waiting;      /* asked, not answered yet: the thread's own list */
 
     pthread_mutex_t turning; /* see engine.h; guards all of the above but wake_fd, and the next two */
@@ -84,7 +96,18 @@ static int make_wake(ks_engine *e)
     return ks_poller_add(&e->core.poller, &e->wake);
 }
 
-ks_engine *ks_engine_new(ks_udp_way way, int *error)
+/* Whether anyone else could run while a thread polls. */
+static bool has_cores(void)
+{
+#if defined(__linux__)
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        return CPU_COUNT(&set) > 1;
+#endif
+    return sysconf(_SC_NPROCESSORS_ONLN) > 1;
+}
+
+ks_engine *ks_engine_new(ks_udp_way way, bool busy_poll, int *error)
 {
     ks_engine *e = ks_alloc(sizeof *e);
     if (e == NULL) {
@@ -99,6 +122,7 @@ ks_engine *ks_engine_new(ks_udp_way way, int *error)
     ks_pool_init(&e->core.shards, KS_UDP_PACKET_MAX);
     ks_batch_init(&e->core.batch, &e->core.count, ks_port_refused);
     e->core.way = way;
+    e->busy_poll = busy_poll && has_cores();
     read_clock(&e->core);
     *error = ks_udp_rx_init(&e->core.rx) == KS_OK ? 0 : -ENOMEM;
     if (*error == 0)
@@ -296,6 +320,46 @@ void ks_core_turn(ks_core *core)
     dig(core);
 }
 
+/* Asks for events again and again for busy_us, then sleeps for the rest of timeout_us. -> their number */
+static int wait_for_events(ks_poller *poller, int64_t busy_us, int64_t timeout_us, ks_source **changed)
+{
+    uint64_t from = clock_us();
+    int64_t passed = 0;
+    if (timeout_us >= 0 && busy_us > timeout_us)
+        busy_us = timeout_us;
+    for (; passed < busy_us; passed = (int64_t)(clock_us() - from)) {
+        int n = ks_poller_wait(poller, 0, changed, EVENTS_MAX);
+        if (n > 0)
+            return n;
+        sched_yield(); /* a thread that our last turn woke may have no other core */
+    }
+    int64_t left = timeout_us < 0 ? -1 : timeout_us > passed ? timeout_us - passed : 0;
+    return ks_poller_wait(poller, left, changed, EVENTS_MAX);
+}
+
+/* At the end of a turn. How long the next wait may be spent polling. */
+static uint64_t may_poll_us(ks_engine *e, uint64_t now_us)
+{
+    ks_core *core = &e->core;
+    e->poll_credit_us += (now_us - core->now_us) * (core->talker_answers ? POLL_SHARE_DIALOG : POLL_SHARE);
+    if (e->poll_credit_us > POLL_CREDIT_MAX_US)
+        e->poll_credit_us = POLL_CREDIT_MAX_US;
+    if (!e->busy_poll || core->short_waits < SHORT_WAITS_LEAST || e->poll_credit_us == 0)
+        return 0;
+    core->count.busy_polls++;
+    return e->poll_credit_us < SHORT_WAIT_US ? e->poll_credit_us : SHORT_WAIT_US;
+}
+
+static void learn_wait(ks_engine *e, uint64_t waited_us, uint64_t busy_us, bool events)
+{
+    uint64_t polled_us = waited_us < busy_us ? waited_us : busy_us;
+    e->poll_credit_us -= polled_us < e->poll_credit_us ? polled_us : e->poll_credit_us;
+    if (waited_us > SHORT_WAIT_US)
+        e->core.short_waits = 0;
+    else if (events)
+        e->core.short_waits++;
+}
+
 static void turn(ks_engine *e)
 {
     ks_core *core = &e->core;
@@ -306,13 +370,15 @@ static void turn(ks_engine *e)
         ks_pool_trim(&core->pools.large);
         ks_pool_trim(&core->shards);
     }
-    e->asleep_until_us = timeout_us < 0 ? KS_NEVER : clock_us() + (uint64_t)timeout_us;
+    uint64_t from_us = clock_us(), busy_us = timeout_us != 0 ? may_poll_us(e, from_us) : 0;
+    e->asleep_until_us = timeout_us < 0 ? KS_NEVER : from_us + (uint64_t)timeout_us;
     atomic_store_explicit(&e->asleep, true, memory_order_relaxed);
     pthread_mutex_unlock(&e->turning);
-    int n = ks_poller_wait(&core->poller, timeout_us, changed, EVENTS_MAX);
+    int n = wait_for_events(&core->poller, (int64_t)busy_us, timeout_us, changed);
     atomic_store_explicit(&e->asleep, false, memory_order_relaxed);
     pthread_mutex_lock(&e->turning);
     read_clock(core);
+    learn_wait(e, core->now_us - from_us, busy_us, n > 0);
     for (int i = 0; i < n; i++)
         on_event(changed[i]);
     ks_ports_receive_more(&e->ports);

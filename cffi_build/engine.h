@@ -27,7 +27,8 @@ struct ks_note {
     bool answered;
 };
 
-ks_engine *ks_engine_new(ks_udp_way way, int *error);
+/* busy_poll: where waits have been short, it asks the kernel for a while before it sleeps. */
+ks_engine *ks_engine_new(ks_udp_way way, bool busy_poll, int *error);
 /* After ks_engine_loop has returned, or if it never ran. */
 void ks_engine_del(ks_engine *engine);
 void ks_engine_loop(ks_engine *engine);

@@ -142,6 +142,8 @@ void ks_session_end(ks_session *s)
     if (s->next != NULL)
         s->next->prev = s->prev;
     core->session_count--;
+    if (core->talker == s)
+        core->talker = NULL;
     s->owner->ended(s->owner, s);
     ks_core_bury(core, &s->grave, s);
 }
@@ -196,6 +198,15 @@ static bool is_refusal(const ks_session *s, const uint8_t *packet, size_t size)
     return memcmp(packet + KS_KCP_HEAD, farewell, sizeof farewell) == 0;
 }
 
+static void note_talker(const ks_session *s)
+{
+    ks_core *core = s->core;
+    if (core->talker != s)
+        core->short_waits = 0;
+    core->talker = s;
+    core->talker_answers = core->now_us - s->answered_us < KS_DIALOG_US;
+}
+
 static void input_kcp_untrusted(ks_session *s, const uint8_t *packet, size_t size, bool from_fec)
 {
     uint8_t refusal[KS_KCP_HEAD + KS_SMUX_HEAD];
@@ -217,6 +228,7 @@ static void input_kcp_untrusted(ks_session *s, const uint8_t *packet, size_t siz
         s->heard_ms = s->core->now_ms;
         s->refusals = 0;
     }
+    note_talker(s);
     ks_session_mark(s);
 }
 

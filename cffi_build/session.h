@@ -78,6 +78,8 @@ typedef struct ks_session {
     bool riding;
     bool converses;                 /* data follows soon on data: ACKs may wait for it. Else they go at once */
     uint64_t acked_us;              /* when ACKs last went without */
+    uint64_t took_us;               /* when data for an application came last */
+    uint64_t answered_us;           /* when data was last sent soon after that */
     bool held;                      /* the limit has kept applications' data back in this turn */
     int64_t tokens;                 /* bytes of the bucket; below 0: overdrawn */
     uint64_t tokens_ms;             /* when it was filled last */

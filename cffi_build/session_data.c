@@ -26,6 +26,7 @@ static void take_data(ks_stream *st, ks_seg *seg, size_t off, size_t len)
 {
     ks_session *s = st->session;
     s->bytes_received += len;
+    s->took_us = s->core->now_us;
     s->core->count.bytes_received += len;
     if (st->app_closed || st->src.fd < 0) {
         /* Nobody will ever read it: TCP's answer is RST (RFC 9293 3.10.7.1). */
@@ -251,6 +252,8 @@ static uint32_t count_sent(ks_stream *st, uint32_t bytes)
         return 0;
     st->flow.sent += bytes;
     s->converses |= s->core->now_us - s->acked_us < 2 * KS_RIDE_US; /* the ACKs could have waited */
+    if (s->core->now_us - s->took_us < KS_ANSWER_US)
+        s->answered_us = s->core->now_us;
     s->framed_ms = s->core->now_ms;
     s->bytes_sent += bytes;
     s->core->count.bytes_sent += bytes;

@@ -12,6 +12,9 @@
 
 /* How long several ACKs wait for data to ride on: what an application takes to answer, and far below any RTO. */
 #define KS_RIDE_US 100u
+/* Data that follows received data within the first answers it; within the second, the next question is awaited. */
+#define KS_ANSWER_US 200u
+#define KS_DIALOG_US 10000u
 
 /* ---- session_streams.c ---- */
 

@@ -60,7 +60,7 @@ typedef struct ks_stats {
     uint64_t bytes_sent, bytes_received, max_conn, active_opens, passive_opens, curr_estab, in_errs, in_csum_errors,
         kcp_in_errors, in_pkts, out_pkts, in_segs, out_segs, in_bytes, out_bytes, retrans_segs, fast_retrans_segs,
         early_retrans_segs, lost_segs, repeat_segs, smux_errors, udp_send_drops, udp_recv_drops, resets_sent, resets_received,
-        backlog_drops, sessions, streams, memory_bytes, fec_recovered, fec_errs, fec_parity_shards, fec_full_sets,
+        backlog_drops, busy_polls, sessions, streams, memory_bytes, fec_recovered, fec_errs, fec_parity_shards, fec_full_sets,
         fec_short_sets, oob_packets, oob_drops, snd_queue_pkts, snd_buffer_pkts, rcv_queue_pkts;
 } ks_stats;
 

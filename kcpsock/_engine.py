@@ -74,13 +74,14 @@ class _Pool:
         self.ended: list[Any] = []
         self.compressing: Optional[int] = None
         self._udp_mode = _from_environment("KCPSOCK_UDP", "auto", UDP_MODES)
+        self._busy_poll = _from_environment("KCPSOCK_BUSY_POLL", "on", {"off": 0, "on": 1})
         _raise_descriptor_limit()
         engines = _from_environment("KCPSOCK_ENGINES", "1", {str(n): n for n in range(1, 16)})
         self._all = [self._start() for _ in range(engines)]
         self._turns = itertools.cycle(self._all)
 
     def _start(self) -> int:
-        number = check(lib.ks_engine_open(self._udp_mode))
+        number = check(lib.ks_engine_open(self._udp_mode, self._busy_poll))
         ended = allocate_lock()
         ended.acquire()
         self.numbers.append(number)
@@ -562,6 +563,7 @@ _STATS: dict[str, Optional[str]] = {
     "ResetsSent": "resets_sent",
     "ResetsReceived": "resets_received",
     "BacklogDrops": "backlog_drops",
+    "BusyPolls": "busy_polls",
     "Sessions": "sessions",
     "Streams": "streams",
     "MemoryBytes": "memory_bytes",

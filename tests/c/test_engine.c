@@ -395,7 +395,7 @@ static void test_numbers_of_nothing(void)
     CHECK_EQ(ks_engine_run(15), -ESRCH);
     CHECK_EQ(ks_engine_stop(-1), -ESRCH);
     CHECK_EQ(ks_engine_drain(99, 0), -ESRCH);
-    CHECK_EQ(ks_engine_open(77), -EINVAL);
+    CHECK_EQ(ks_engine_open(77, 0), -EINVAL);
     bad.mtu_bytes = 49;
     CHECK_EQ(ks_connect(engine[0], plain, udp_socket(&name), &bad), -EINVAL);
     CHECK_EQ(ks_connect(engine[0], plain, udp_socket(&name), NULL), -EINVAL);
@@ -495,7 +495,7 @@ static void *linger_for_ever(void *arg)
 static void test_stop_answers_all(void)
 {
     enum { ASKERS = 4 };
-    int fds = open_descriptors(), error, e = ks_engine_open(KS_UDP_PLAIN);
+    int fds = open_descriptors(), error, e = ks_engine_open(KS_UDP_PLAIN, 0);
     pthread_t loop, asker[ASKERS];
     ks_profile p = profile_of(KS_FRAMING_SMUX, 2);
     struct sockaddr_in silent;
@@ -528,7 +528,7 @@ int main(int argc, char **argv)
     };
     pthread_t threads[ENGINES];
     for (int i = 0; i < ENGINES; i++) {
-        engine[i] = ks_engine_open(i == 0 ? KS_UDP_AUTO : KS_UDP_MMSG);
+        engine[i] = ks_engine_open(i == 0 ? KS_UDP_AUTO : KS_UDP_MMSG, 1);
         if (engine[i] < 0 || pthread_create(&threads[i], NULL, run_engine, &engine[i]) != 0)
             abort();
     }
