@@ -24,7 +24,7 @@
 /* Busy polling. Falling asleep and being woken costs a thread time, most where an idle core halts: so a wait that is likely
  * to be short is spent asking the kernel again and again. It is likely after so many short ones in a row, all for one session;
  * of many sessions no wait says how long the next will be. */
-#define SHORT_WAIT_US 200u
+#define SHORT_WAIT_US 400u
 #define SHORT_WAITS_LEAST 8u
 /* Time that may go into it, in times of what the turns took: between a question and its answer the delay itself counts. */
 #define POLL_SHARE_DIALOG 6u
