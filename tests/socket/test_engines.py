@@ -1,8 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Several engines: a listener is one listener, its connections are spread over them, and each stays where it is."""
 
+import contextlib
+import select
+import socket as stdlib
+import sys
+
 import pytest
 
+import kcpsock
+from kcpsock import _engine
+from kcpsock._life import Life
 from tests.support.processes import finish, python
 
 from .conftest import needs_linux_calls
@@ -274,3 +282,45 @@ with kcpsock.create_server(("127.0.0.1", 0)) as server:
     print(*(os.waitpid(pid, 0)[1] for pid in children))
 """
     assert run(code, KCPSOCK_ENGINES=engines) == [*map(str, range(6)), "0", "0"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels spread no peers")
+def test_no_packet_comes_in_before_all_sockets_of_a_listener_are_there(monkeypatch):
+    """One that did would be answered by an engine that the kernel gives the peer's next ones to no longer."""
+    life = Life(stdlib.AF_INET, kcpsock.Profile())
+    life.bind(("127.0.0.1", 0))
+    peers = [stdlib.socket(stdlib.AF_INET, stdlib.SOCK_DGRAM) for _ in range(80)]
+
+    def all_send():
+        for peer in peers:
+            with contextlib.suppress(ConnectionRefusedError):  # while the port is parked
+                peer.sendto(b"", life.bound)
+
+    def steps(function):
+        def between(fd):
+            function(fd)
+            all_send()
+
+        return between
+
+    monkeypatch.setattr(_engine, "shut_out", steps(_engine.shut_out))
+    let_in, opened = _engine.let_in, []
+    monkeypatch.setattr(_engine, "let_in", opened.append)
+    sockets = [stdlib.socket(stdlib.AF_INET, stdlib.SOCK_DGRAM, fileno=fd) for fd in life.open_port(4)]
+    try:
+        all_send()
+        assert opened == [udp.fileno() for udp in sockets]
+        assert select.select(sockets, [], [], 0)[0] == []
+        for fd in opened:
+            let_in(fd)
+        shares = [set(), set(), set(), set()]
+        for _ in range(2):
+            all_send()  # loopback: what was sent is there
+            for share, udp in zip(shares, sockets):
+                while select.select([udp], [], [], 0)[0]:
+                    share.add(udp.recvfrom(1)[1])
+        assert sum(map(len, shares)) == len(peers)  # each peer stayed with its socket
+        assert min(map(len, shares)) > 0
+    finally:
+        for udp in [*sockets, *peers]:
+            udp.close()
