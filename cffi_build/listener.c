@@ -1,191 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-#include "listener.h"
+#include "listener_parts.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "front.h"
 
 #define RECEIVE_ROUNDS 4     /* batches from one socket before the others get their turn */
 #define EMBRYOS_MAX 1024u    /* sessions that a packet made and no stream has followed: a flood stops here */
-#define WAITING_MAX 65536u
 #define SNAPPY_FIRST_BYTE 0xff /* of the stream identifier, with which a compressed stream begins */
-#define FRONT_SNDBUF 16384   /* a dozen connections stand in the pair, the others here */
-
-static ks_port *port_of(ks_session_owner *owner)
-{
-    return KS_OWNER(owner, ks_port, owner);
-}
-
-/* ---- the waiting connections ---- */
-
-static void set_name(const ks_addr *a, uint8_t addr[16], uint32_t *scope, uint32_t *flowinfo)
-{
-    if (a->sa.sa_family == AF_INET6) {
-        memcpy(addr, &a->in6.sin6_addr, 16);
-        *scope = a->in6.sin6_scope_id;
-        *flowinfo = ntohl(a->in6.sin6_flowinfo);
-    } else
-        memcpy(addr, &a->in4.sin_addr, 4);
-}
-
-void ks_port_names(const ks_session *s, ks_accept_msg *m)
-{
-    const ks_port *p = port_of(s->owner);
-    memset(m, 0, sizeof *m);
-    m->family = s->peer.sa.sa_family;
-    m->peer_port = ntohs(s->peer.sa.sa_family == AF_INET6 ? s->peer.in6.sin6_port : s->peer.in4.sin_port);
-    m->local_port = p->local_port;
-    set_name(&s->peer, m->peer_addr, &m->peer_scope, &m->peer_flowinfo);
-    set_name(s->local.sa.sa_family != 0 ? &s->local : &p->local, m->local_addr, &m->local_scope, &m->local_flowinfo);
-}
-
-void ks_port_listener_info(const ks_port *p, ks_info *i)
-{
-    i->role = 2;
-    i->names.family = p->local.sa.sa_family;
-    i->names.local_port = p->local_port;
-    set_name(&p->local, i->names.local_addr, &i->names.local_scope, &i->names.local_flowinfo);
-}
-
-/* -> 1 handed over, 0 the pair is full, -1 it never will be. standing: as of ks_lobby_send. */
-static int hand_over(ks_port *p, ks_stream *st, uint32_t *standing)
-{
-    union {
-        struct cmsghdr align;
-        uint8_t bytes[CMSG_SPACE(sizeof(int))];
-    } ctl;
-    ks_accept_msg names;
-    ks_port_names(st->session, &names);
-    struct iovec iov = {&names, sizeof names};
-    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &ctl, .msg_controllen = sizeof ctl};
-    memset(&ctl, 0, sizeof ctl);
-    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &st->app_fd, sizeof(int));
-    ssize_t n = ks_lobby_send(p->lobby, p->front.fd, &m, &st->handed_no, standing);
-    if (n == (ssize_t)sizeof names)
-        return 1;
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS)) {
-        if (errno != EINTR)
-            ks_poller_blocked(&p->core->poller, &p->front);
-        return 0;
-    }
-    return -1;
-}
-
-/* The streams from `head` on, one out. -> false: it is not among them. */
-static bool unlink_stream(ks_stream **head, ks_stream **tail, ks_stream *st)
-{
-    ks_stream *before = NULL, *at = *head;
-    while (at != NULL && at != st) {
-        before = at;
-        at = at->wait_next;
-    }
-    if (at == NULL)
-        return false;
-    if (before != NULL)
-        before->wait_next = st->wait_next;
-    else
-        *head = st->wait_next;
-    if (*tail == st)
-        *tail = before;
-    return true;
-}
-
-static void append_stream(ks_stream **head, ks_stream **tail, ks_stream *st)
-{
-    st->wait_next = NULL;
-    if (*tail != NULL)
-        (*tail)->wait_next = st;
-    else
-        *head = st;
-    *tail = st;
-}
-
-static void unhand(ks_port *p, ks_stream *st)
-{
-    st->handed = false;
-    (void)unlink_stream(&p->handed_head, &p->handed_tail, st);
-}
-
-/* Lets go of those that accept() has taken: `standing` is the first number that it may not have. */
-static void prune_handed(ks_port *p, uint32_t standing)
-{
-    while (p->handed_head != NULL && (int32_t)(standing - p->handed_head->handed_no) > 0)
-        unhand(p, p->handed_head);
-}
-
-void ks_port_closing(ks_port *p)
-{
-    ks_lobby_closing(p->lobby, p->front.fd);
-}
-
-static void no_longer_waits(ks_port *p, ks_stream *st)
-{
-    if (!unlink_stream(&p->wait_head, &p->wait_tail, st))
-        return;
-    p->waiting--;
-    ks_lobby_queue(p->lobby, -1);
-}
-
-static void pump(ks_port *p)
-{
-    while (p->waiting > 0 && p->front.writable) {
-        ks_stream *st = p->wait_head;
-        uint32_t standing;
-        int result = hand_over(p, st, &standing);
-        if (result == 0)
-            continue; /* writable says whether to go on */
-        no_longer_waits(p, st);
-        ks_front_close(st->app_fd);
-        st->app_fd = -1;
-        if (result < 0) {
-            p->core->count.backlog_drops++;
-            ks_stream_reset(st, 0);
-            continue;
-        }
-        append_stream(&p->handed_head, &p->handed_tail, st);
-        st->handed = true;
-        prune_handed(p, standing);
-    }
-}
-
-static void hatch(ks_port *p, ks_session *s)
-{
-    p->embryos -= s->embryo;
-    s->embryo = false;
-}
-
-static bool offer(ks_session_owner *owner, ks_stream *st)
-{
-    ks_port *p = port_of(owner);
-    hatch(p, st->session);
-    if (p->front.fd < 0 || p->waiting >= WAITING_MAX)
-        return false;
-    append_stream(&p->wait_head, &p->wait_tail, st);
-    p->waiting++;
-    ks_lobby_queue(p->lobby, 1);
-    pump(p);
-    return true;
-}
-
-static void withdraw(ks_session_owner *owner, ks_stream *st)
-{
-    ks_port *p = port_of(owner);
-    if (st->handed)
-        unhand(p, st);
-    else
-        no_longer_waits(p, st);
-}
 
 /* ---- sessions ---- */
 
@@ -220,8 +47,7 @@ static ks_session *session_add(ks_port *p, uint32_t conv, const ks_addr *peer, c
     return s;
 }
 
-/* Without a listener and sessions it goes, but with its lobby's other ports. */
-static void rest(ks_port *p)
+void ks_port_rest(ks_port *p)
 {
     if (p->sessions > 0 || p->front.fd >= 0 || p->closing || p->idle)
         return;
@@ -247,16 +73,16 @@ static void idle_remove(ks_port *p)
 
 static void ended(ks_session_owner *owner, ks_session *s)
 {
-    ks_port *p = port_of(owner);
+    ks_port *p = ks_port_of(owner);
     if (s->in_table)
         ks_hash_remove(&p->by_peer, &s->by_peer);
     if (s->in_addresses)
         ks_hash_remove(&p->by_address, &s->by_address);
     if (p->parity_due == s)
         p->parity_due = NULL;
-    hatch(p, s);
+    ks_port_hatch(p, s);
     p->sessions--;
-    rest(p);
+    ks_port_rest(p);
 }
 
 /* A packet may begin a session if it is what an opener sends first: data from the first window, nothing received yet. */
@@ -462,8 +288,8 @@ static ks_port *port_new(ks_core *core, ks_ports *ports, int udp_fd, const ks_se
     }
     p->core = core;
     p->ports = ports;
-    p->owner.offer = offer;
-    p->owner.withdraw = withdraw;
+    p->owner.offer = ks_port_offer;
+    p->owner.withdraw = ks_port_withdraw;
     p->owner.ended = ended;
     p->front.fd = -1;
     p->front.kind = KS_SOURCE_LISTENER;
@@ -581,23 +407,6 @@ int ks_port_connect(ks_core *core, ks_ports *ports, int udp_fd, const ks_setting
     return 0;
 }
 
-/* Gives the port its listener; engine_fd is the port's from now on, closed on failure. */
-static int attach_front(ks_port *p, int engine_fd, uint64_t inode)
-{
-    int sndbuf = FRONT_SNDBUF, error = 0;
-    (void)setsockopt(engine_fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof sndbuf);
-    p->front = (ks_source){.fd = engine_fd, .kind = KS_SOURCE_LISTENER};
-    if (ks_hash_insert(&p->core->by_inode, &p->by_inode, KS_FRONT_KEY(inode, true)) != KS_OK)
-        error = -ENOMEM;
-    else if ((error = ks_poller_add(&p->core->poller, &p->front)) < 0)
-        ks_hash_remove(&p->core->by_inode, &p->by_inode);
-    if (error < 0) {
-        p->front.fd = -1;
-        ks_front_close(engine_fd);
-    }
-    return error;
-}
-
 int ks_port_listen(ks_core *core, ks_ports *ports, ks_lobby *lobby, int udp_fd, const ks_settings *with, int engine_fd,
                    uint64_t inode)
 {
@@ -613,7 +422,7 @@ int ks_port_listen(ks_core *core, ks_ports *ports, ks_lobby *lobby, int udp_fd, 
         return -ENOMEM;
     }
     p->lobby = lobby;
-    error = attach_front(p, engine_fd, inode);
+    error = ks_port_attach_front(p, engine_fd, inode);
     if (error < 0)
         ks_port_del(p);
     return error;
@@ -678,8 +487,8 @@ int ks_port_relisten(ks_ports *ports, ks_lobby *lobby, const ks_settings *with, 
         p->rested = false;
         ks_lobby_hold(lobby);
     }
-    error = attach_front(p, engine_fd, inode);
-    rest(p);
+    error = ks_port_attach_front(p, engine_fd, inode);
+    ks_port_rest(p);
     return error;
 }
 
@@ -701,44 +510,6 @@ void ks_ports_look(ks_ports *ports)
             ks_port_unlisten(p);
     }
     ks_ports_bury_idle(ports);
-}
-
-void ks_port_unlisten(ks_port *p)
-{
-    if (p->front.fd < 0)
-        return;
-    ks_poller_del(&p->core->poller, &p->front);
-    ks_hash_remove(&p->core->by_inode, &p->by_inode);
-    ks_front_close(p->front.fd);
-    p->front.fd = -1;
-    uint32_t standing;
-    bool told = ks_lobby_was_closing(p->lobby, &standing);
-    prune_handed(p, standing);
-    while (p->handed_head != NULL) {
-        /* Without word from the application it is not known which of them were accepted at the last moment. */
-        if (told)
-            p->handed_head->linger_s = 0; /* the close that is about to be seen is a reset */
-        unhand(p, p->handed_head);
-    }
-    while (p->wait_head != NULL) {
-        ks_stream *st = p->wait_head;
-        withdraw(&p->owner, st);
-        ks_front_close(st->app_fd);
-        st->app_fd = -1;
-        ks_stream_reset(st, 0);
-    }
-    rest(p);
-}
-
-void ks_port_front_event(ks_port *p)
-{
-    char byte;
-    if (p->front.hung_up || (p->front.readable && recv(p->front.fd, &byte, 1, MSG_DONTWAIT) == 0)) {
-        ks_port_unlisten(p);
-        return;
-    }
-    p->front.readable = false;
-    pump(p);
 }
 
 static void on_packet(void *ctx, const ks_addr *from, const ks_addr *local, uint8_t *data, size_t size)
@@ -775,7 +546,7 @@ void ks_ports_receive_more(ks_ports *ports)
 
 void ks_port_refused(ks_link *link)
 {
-    ks_port *p = port_of(KS_OWNER(link, ks_session_owner, link));
+    ks_port *p = ks_port_of(KS_OWNER(link, ks_session_owner, link));
     if (!link->udp.connected)
         return; /* an unconnected socket's errors name no peer */
     uint32_t b = 0;

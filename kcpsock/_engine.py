@@ -573,9 +573,9 @@ _STATS: dict[str, Optional[str]] = {
 def stats() -> dict[str, int]:
     """Totals of this process over all its KCP connections since it started, under kcp-go's SNMP names.
 
-    CurrEstab, Sessions, Streams, MemoryBytes and the RingBuffer ones (packets queued) are of the moment. FECShardSet
-    counts the groups given up incomplete, where kcp-go has the number that one session holds at the moment.
-    FECShardMin, one session's newest group there, is 0.
+    CurrEstab, Sessions, Streams, MemoryBytes and the RingBuffer ones (packets queued) are of the moment. BusyPolls are
+    the engines' waits that began by polling (KCPSOCK_BUSY_POLL). FECShardSet counts the groups given up incomplete,
+    where kcp-go has the number that one session holds at the moment. FECShardMin, one session's newest group there, is 0.
     """
     totals = ffi.new("ks_stats *")
     check(lib.ks_get_stats(totals))
