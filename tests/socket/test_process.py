@@ -189,7 +189,10 @@ def test_engines_of_the_environment(engines, expected):
     assert finish(python(code, KCPSOCK_ENGINES=engines)).split() == [str(expected)]
 
 
-@pytest.mark.parametrize("name,value", [("KCPSOCK_ENGINES", "0"), ("KCPSOCK_ENGINES", "many"), ("KCPSOCK_UDP", "fast"), ("KCPSOCK_BUSY_POLL", "1")])
+@pytest.mark.parametrize(
+    "name,value",
+    [("KCPSOCK_ENGINES", "0"), ("KCPSOCK_ENGINES", "many"), ("KCPSOCK_UDP", "fast"), ("KCPSOCK_BUSY_POLL", "1")],
+)
 def test_environment_is_checked(name, value):
     code = """
     import kcpsock
