@@ -16,7 +16,8 @@ from cffi import FFI
 HERE = "cffi_build"  # relative to setup.py, as setuptools wants it
 UNITS = [
     *("api", "arq", "fec_alone", "fec_bench"),
-    *("engine", "listener", "accept_queue", "lobby", "session", "session_streams", "session_data", "stream", "front", "oob"),
+    *("engine", "listener", "accept_queue", "lobby", "front", "oob"),
+    *("session", "session_streams", "session_data", "stream"),
     *("profile", "smux", "codec", "wire", "kcp", "kcp_flight", "kcp_flush", "seg", "entropy"),
     *("crypts", "crypt", "cfb", "aead", "twofish", "sm4", "tea", "keystream", "poly1305", "ghash", "crc32", "simd"),
     *("fec_code", "fec_decoder", "fec_encoder", "fec_tune", "gf256"),

@@ -575,7 +575,8 @@ def stats() -> dict[str, int]:
 
     CurrEstab, Sessions, Streams, MemoryBytes and the RingBuffer ones (packets queued) are of the moment. BusyPolls are
     the engines' waits that began by polling (KCPSOCK_BUSY_POLL). FECShardSet counts the groups given up incomplete,
-    where kcp-go has the number that one session holds at the moment. FECShardMin, one session's newest group there, is 0.
+    where kcp-go has the number that one session holds at the moment. FECShardMin, one session's newest group there, is
+    0.
     """
     totals = ffi.new("ks_stats *")
     check(lib.ks_get_stats(totals))
