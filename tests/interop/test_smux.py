@@ -110,7 +110,8 @@ def test_hundred_connections_to_go(go, version):
         socks, streams = [], []
         for _ in range(STREAMS):
             socks.append(stack.enter_context(ends.connect(("127.0.0.1", listener["port"]), profile)))
-            session = go.session(conn=go.accept(listener=listener["listener"]), server=True, version=version)
+            conn = go.accept(listener=listener["listener"], peer_port=socks[-1].getsockname()[1])
+            session = go.session(conn=conn, server=True, version=version)
             streams.append(go.accept_stream(session=session))
         assert len({sock.kcp_info().conv for sock in socks}) == STREAMS
         echoes = [go.start("echo", conn=stream) for stream in streams]

@@ -2,9 +2,9 @@
 """Several engines: a listener is one listener, its connections are spread over them, and each stays where it is."""
 
 import contextlib
+import functools
 import select
 import socket as stdlib
-import sys
 
 import pytest
 
@@ -284,30 +284,30 @@ with kcpsock.create_server(("127.0.0.1", 0)) as server:
     assert run(code, KCPSOCK_ENGINES=engines) == [*map(str, range(6)), "0", "0"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other kernels spread no peers")
+@needs_linux_calls
 def test_no_packet_comes_in_before_all_sockets_of_a_listener_are_there(monkeypatch):
     """One that did would be answered by an engine that the kernel gives the peer's next ones to no longer."""
-    life = Life(stdlib.AF_INET, kcpsock.Profile())
-    life.bind(("127.0.0.1", 0))
-    peers = [stdlib.socket(stdlib.AF_INET, stdlib.SOCK_DGRAM) for _ in range(80)]
+    with contextlib.ExitStack() as stack:
+        udp_socket = functools.partial(stdlib.socket, stdlib.AF_INET, stdlib.SOCK_DGRAM)
+        peers = [stack.enter_context(udp_socket()) for _ in range(80)]
+        life = Life(stdlib.AF_INET, kcpsock.Profile())
+        life.bind(("127.0.0.1", 0))
+        stack.callback(life.close_port)
 
-    def all_send():
-        for peer in peers:
-            with contextlib.suppress(ConnectionRefusedError):  # while the port is parked
-                peer.sendto(b"", life.bound)
+        def all_send():
+            for peer in peers:
+                with contextlib.suppress(ConnectionRefusedError):  # while the port is parked
+                    peer.sendto(b"", life.bound)
 
-    def steps(function):
-        def between(fd):
-            function(fd)
+        shut_out, let_in, opened = _engine.shut_out, _engine.let_in, []
+
+        def shut_out_and_send(fd):
+            shut_out(fd)
             all_send()
 
-        return between
-
-    monkeypatch.setattr(_engine, "shut_out", steps(_engine.shut_out))
-    let_in, opened = _engine.let_in, []
-    monkeypatch.setattr(_engine, "let_in", opened.append)
-    sockets = [stdlib.socket(stdlib.AF_INET, stdlib.SOCK_DGRAM, fileno=fd) for fd in life.open_port(4)]
-    try:
+        monkeypatch.setattr(_engine, "shut_out", shut_out_and_send)
+        monkeypatch.setattr(_engine, "let_in", opened.append)
+        sockets = [stack.enter_context(udp_socket(fileno=fd)) for fd in life.open_port(4)]
         all_send()
         assert opened == [udp.fileno() for udp in sockets]
         assert select.select(sockets, [], [], 0)[0] == []
@@ -321,6 +321,3 @@ def test_no_packet_comes_in_before_all_sockets_of_a_listener_are_there(monkeypat
                     share.add(udp.recvfrom(1)[1])
         assert sum(map(len, shares)) == len(peers)  # each peer stayed with its socket
         assert min(map(len, shares)) > 0
-    finally:
-        for udp in [*sockets, *peers]:
-            udp.close()

@@ -134,18 +134,26 @@ func listen(s settings) (any, error) {
 	return map[string]int{"listener": keep(&listener{l, s}), "port": l.Addr().(*net.UDPAddr).Port}, nil
 }
 
+// accept takes the next session, or the next from that port: any packet begins one, also the last of a session whose
+// other end had this listener's port before.
 func accept(a struct {
 	Listener int `json:"listener"`
+	PeerPort int `json:"peer_port"` // 0: any
 }) (any, error) {
 	l, err := find[*listener](a.Listener)
 	if err != nil {
 		return nil, err
 	}
-	u, err := l.AcceptKCP()
-	if err != nil {
-		return nil, err
+	for {
+		u, err := l.AcceptKCP()
+		if err != nil {
+			return nil, err
+		}
+		if a.PeerPort == 0 || u.RemoteAddr().(*net.UDPAddr).Port == a.PeerPort {
+			return newConn(u, &l.settings)
+		}
+		u.Close()
 	}
-	return newConn(u, &l.settings)
 }
 
 func dial(a struct {
