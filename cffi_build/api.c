@@ -610,8 +610,8 @@ static int run_stats(ks_engine *e, ks_note *n)
     ADD(in_csum_errors), ADD(kcp_in_errors), ADD(in_pkts), ADD(out_pkts), ADD(in_segs), ADD(out_segs), ADD(in_bytes);
     ADD(out_bytes), ADD(retrans_segs), ADD(fast_retrans_segs), ADD(early_retrans_segs), ADD(lost_segs), ADD(repeat_segs);
     ADD(smux_errors), ADD(udp_send_drops), ADD(udp_recv_drops), ADD(resets_sent), ADD(resets_received), ADD(backlog_drops);
-    ADD(busy_polls), ADD(fec_recovered), ADD(fec_errs), ADD(fec_parity_shards), ADD(fec_full_sets), ADD(fec_short_sets), ADD(oob_packets);
-    ADD(oob_drops);
+    ADD(busy_polls), ADD(fec_recovered), ADD(fec_errs), ADD(fec_parity_shards), ADD(fec_full_sets), ADD(fec_short_sets);
+    ADD(oob_packets), ADD(oob_drops);
 #undef ADD
     to->sessions += core->session_count;
     to->streams += core->stream_count;

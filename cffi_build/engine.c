@@ -26,6 +26,9 @@
  * of many sessions no wait says how long the next will be. */
 #define SHORT_WAIT_US 400u
 #define SHORT_WAITS_LEAST 8u
+/* Who polls and finds the core given to another program for so long waits for many more of them before the next time. */
+#define CORE_LOST_US 1000u
+#define SHORT_WAITS_MOST 32768u
 /* Time that may go into it, in times of what the turns took: between a question and its answer the delay itself counts. */
 #define POLL_SHARE_DIALOG 6u
 #define POLL_SHARE 2u
@@ -38,6 +41,7 @@ struct ks_engine {
     int wake_fd;           /* its writing end */
     bool busy_poll;        /* set once */
     uint64_t poll_credit_us;
+    uint32_t poll_after;   /* short waits */
     ks_note *waiting;      /* asked, not answered yet: the thread's own list */
 
     pthread_mutex_t turning; /* see engine.h; guards all of the above but wake_fd, and the next two */
@@ -123,6 +127,7 @@ ks_engine *ks_engine_new(ks_udp_way way, bool busy_poll, int *error)
     ks_batch_init(&e->core.batch, &e->core.count, ks_port_refused);
     e->core.way = way;
     e->busy_poll = busy_poll && has_cores();
+    e->poll_after = SHORT_WAITS_LEAST;
     read_clock(&e->core);
     *error = ks_udp_rx_init(&e->core.rx) == KS_OK ? 0 : -ENOMEM;
     if (*error == 0)
@@ -320,18 +325,22 @@ void ks_core_turn(ks_core *core)
     dig(core);
 }
 
-/* Asks for events again and again for busy_us, then sleeps for the rest of timeout_us. -> their number */
-static int wait_for_events(ks_poller *poller, int64_t busy_us, int64_t timeout_us, ks_source **changed)
+/* Asks for events again and again for busy_us, then sleeps for the rest of timeout_us. -> their number; *lost: another
+ * program had the core. */
+static int wait_for_events(ks_poller *poller, int64_t busy_us, int64_t timeout_us, ks_source **changed, bool *lost)
 {
     uint64_t from = clock_us();
     int64_t passed = 0;
     if (timeout_us >= 0 && busy_us > timeout_us)
         busy_us = timeout_us;
-    for (; passed < busy_us; passed = (int64_t)(clock_us() - from)) {
+    while (passed < busy_us && !*lost) {
         int n = ks_poller_wait(poller, 0, changed, EVENTS_MAX);
         if (n > 0)
             return n;
         sched_yield(); /* a thread that our last turn woke may have no other core */
+        int64_t before = passed;
+        passed = (int64_t)(clock_us() - from);
+        *lost = passed - before > CORE_LOST_US;
     }
     int64_t left = timeout_us < 0 ? -1 : timeout_us > passed ? timeout_us - passed : 0;
     return ks_poller_wait(poller, left, changed, EVENTS_MAX);
@@ -344,17 +353,21 @@ static uint64_t may_poll_us(ks_engine *e, uint64_t now_us)
     e->poll_credit_us += (now_us - core->now_us) * (core->talker_answers ? POLL_SHARE_DIALOG : POLL_SHARE);
     if (e->poll_credit_us > POLL_CREDIT_MAX_US)
         e->poll_credit_us = POLL_CREDIT_MAX_US;
-    if (!e->busy_poll || core->short_waits < SHORT_WAITS_LEAST || e->poll_credit_us == 0)
+    if (!e->busy_poll || core->short_waits < e->poll_after || e->poll_credit_us == 0)
         return 0;
     core->count.busy_polls++;
     return e->poll_credit_us < SHORT_WAIT_US ? e->poll_credit_us : SHORT_WAIT_US;
 }
 
-static void learn_wait(ks_engine *e, uint64_t waited_us, uint64_t busy_us, bool events)
+static void learn_wait(ks_engine *e, uint64_t waited_us, uint64_t busy_us, bool events, bool lost)
 {
+    if (lost)
+        e->poll_after = e->poll_after < SHORT_WAITS_MOST / 8 ? e->poll_after * 8 : SHORT_WAITS_MOST;
+    else if (busy_us > 0 && e->poll_after > SHORT_WAITS_LEAST)
+        e->poll_after -= (e->poll_after - SHORT_WAITS_LEAST + 7) / 8;
     uint64_t polled_us = waited_us < busy_us ? waited_us : busy_us;
     e->poll_credit_us -= polled_us < e->poll_credit_us ? polled_us : e->poll_credit_us;
-    if (waited_us > SHORT_WAIT_US)
+    if (waited_us > SHORT_WAIT_US || lost)
         e->core.short_waits = 0;
     else if (events)
         e->core.short_waits++;
@@ -374,11 +387,12 @@ static void turn(ks_engine *e)
     e->asleep_until_us = timeout_us < 0 ? KS_NEVER : from_us + (uint64_t)timeout_us;
     atomic_store_explicit(&e->asleep, true, memory_order_relaxed);
     pthread_mutex_unlock(&e->turning);
-    int n = wait_for_events(&core->poller, (int64_t)busy_us, timeout_us, changed);
+    bool lost = false;
+    int n = wait_for_events(&core->poller, (int64_t)busy_us, timeout_us, changed, &lost);
     atomic_store_explicit(&e->asleep, false, memory_order_relaxed);
     pthread_mutex_lock(&e->turning);
     read_clock(core);
-    learn_wait(e, core->now_us - from_us, busy_us, n > 0);
+    learn_wait(e, core->now_us - from_us, busy_us, n > 0, lost);
     for (int i = 0; i < n; i++)
         on_event(changed[i]);
     ks_ports_receive_more(&e->ports);
