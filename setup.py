@@ -2,4 +2,4 @@
 # The metadata stand in pyproject.toml; what the extension is built from, in cffi_build/build.py.
 from setuptools import setup
 
-setup(cffi_modules=["cffi_build/build.py:ffibuilder"])
+setup(cffi_modules=["cffi_build/build.py:product"])

@@ -27,7 +27,7 @@ def main():
     say = functools.partial(print, file=sys.stderr if options.json else sys.stdout, flush=True)
     chosen = rivals.chosen(options.rivals, rivals.MICRO)
     if any(rival.is_go for rival in chosen):
-        rivals.build_go(rivals.GO_MICRO, "./micro", without=f"--rivals {OURS}")
+        rivals.build_go(without=f"--rivals {OURS}")
     measures = pick_measures(options.measures)
     try:
         report = {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Draws what compare.py, grow.py, idle.py and micro.py wrote: ``python bench/plot.py [JSON ...] [--format svg]``.
+"""Draws what the benchmarks beside it wrote: ``python bench/plot.py [JSON ...] [--format svg]``.
 
 One panel per figure: a bar is the median, a dot one sample, an upright line what it is to reach; what grows is drawn as
-lines (plot_curves.py). Needs matplotlib
+lines (plot_curves.py), as is what went over a link (plot_link.py). Needs matplotlib
 (pip install matplotlib, the bench extra).
 """
 
@@ -12,9 +12,10 @@ import pathlib
 import sys
 
 import plot_curves
+import plot_link
 
 DEFAULT = pathlib.Path(__file__).resolve().parent.parent / "build" / "bench-results"
-COLOURS = {"kcpsock": "#2a6fbb", "kcp-go": "#c0504d", "TCP": "#8a8a8a"}
+COLOURS = {**plot_curves.COLOURS, "TCP": "#8a8a8a"}
 COLUMNS = 3
 
 
@@ -132,6 +133,7 @@ PANELS = {  # by a report's key
     "sweeps": plot_curves.panels,
     "rows": idle_panels,
     "micro": micro_panels,
+    "link_scenes": plot_link.panels,
 }
 
 

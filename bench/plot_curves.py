@@ -3,7 +3,14 @@
 
 import dataclasses
 
-COLOURS = {"kcpsock": "#2a6fbb", "kcp-go": "#c0504d"}
+COLOURS = {
+    "kcpsock": "#2a6fbb",
+    "kcp-go": "#c0504d",
+    "TCP bbr": "#555555",
+    "TCP cubic": "#b0b0b0",
+    "hysteria bbr": "#4f9a4f",
+    "hysteria brutal": "#8a5bb0",
+}
 BOUND_COLOUR = "#555555"
 
 

@@ -24,8 +24,11 @@ class Room:
             name = lines.readline().strip()
             self.members[name] = sock
             self.tell(f"* {name} comes")
-            for line in lines:
-                self.tell(f"{name}: {line.strip()}")
+            try:
+                for line in lines:
+                    self.tell(f"{name}: {line.strip()}")
+            except ConnectionResetError:  # left without having read all
+                pass
             del self.members[name]
             self.tell(f"* {name} goes")
 

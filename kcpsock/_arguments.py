@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Wrong arguments come before a wrong state, as in the stdlib: what is asked of a closed TCP socket answers for us.
+"""Wrong arguments are refused before a wrong state, as by the stdlib.
 
 The stdlib's methods look at their arguments, raise TypeError, ValueError, OverflowError or gaierror, and only then call
-the system, which on a closed socket says EBADF. kcpsock asks when a state refuses a call: in a call that may happen the
-stdlib's method sees the arguments itself.
+the system, which on a closed socket says EBADF. So when a state refuses a call, its arguments are first given to the
+same method of a closed TCP socket: what that raises beside EBADF is wrong with them. A call that the state allows needs
+no such check, since the stdlib's method is about to see the arguments itself.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Set-up of packet crypt: names, keys, and the handles that the C data plane encrypts with (cffi_build/crypt.h).
+"""Set-up of packet crypt: names, keys, and the handles that the C data plane encrypts with (cffi_build/crypt/crypt.h).
 
 The block ciphers aes*, 3des, blowfish and cast5 are pycryptodome's: a keyed handle of it goes to C, which calls it for
 many blocks at once, without the GIL. How such a handle looks inside is pycryptodome's own affair, so before a cipher's
@@ -15,10 +15,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import itertools
-import threading
 import warnings
 from typing import Any, Callable, NamedTuple, Union
 
+from . import _fork
 from ._errors import check
 from ._native import ffi, lib
 
@@ -64,9 +64,19 @@ def _kind(crypt: str) -> _Kind:
         raise ValueError(f"crypt: {crypt!r} is not known; one of {', '.join(NAMES)}") from None
 
 
+def authenticates(crypt: str) -> bool:
+    """Whether a packet that this crypt lets pass was made by who has the key."""
+    return _kind(crypt).overhead == _GCM_BYTES
+
+
 def derive(passphrase: str) -> bytes:
     """The 32 bytes that kcptun makes of a passphrase."""
-    return hashlib.pbkdf2_hmac("sha1", passphrase.encode(), b"kcp-go", 4096, 32)
+    return _stretched(passphrase.encode(), b"kcp-go", 4096, 32)
+
+
+def _stretched(password: bytes, salt: bytes, rounds: int, size: int) -> bytes:
+    with _fork.held:  # OpenSSL's locks
+        return hashlib.pbkdf2_hmac("sha1", password, salt, rounds, size)
 
 
 def key_of(crypt: str, key: Union[str, bytes]) -> bytes:
@@ -104,7 +114,7 @@ def open_crypt(crypt: str, key: bytes) -> int:
     key = key_of(crypt, key)
     given = _foreign(kind.module, key) if kind.module else 0
     if kind.mode == lib.KS_CRYPT_XOR:
-        key = hashlib.pbkdf2_hmac("sha1", key, b"sH3CIVoF#rWLtJo6", 32, _XOR_TABLE_BYTES)
+        key = _stretched(key, b"sH3CIVoF#rWLtJo6", 32, _XOR_TABLE_BYTES)
     if kind.mode == lib.KS_CRYPT_NONE or given:
         key = b""
     return check(lib.ks_crypt_open(kind.mode, kind.cipher, key, len(key), given))
@@ -125,7 +135,6 @@ _RAW = {
     "CAST": _Raw("_raw_cast", "CAST", 8),
     "DES3": _Raw("_raw_des3", "DES3", 8),
 }
-_lock = threading.Lock()
 _checked: dict[str, bool] = {}
 _in_python: dict[int, Callable[[bytes], bytes]] = {}
 _ids = itertools.count(1)
@@ -133,7 +142,7 @@ _ids = itertools.count(1)
 
 def _foreign(module: str, key: bytes) -> int:
     # The address of a keyed block cipher; it belongs to C from here on.
-    with _lock:
+    with _fork.held:  # the imports' locks; and it guards _checked
         if module not in _checked:
             _checked[module] = _is_as_expected(module)
             if not _checked[module]:
@@ -143,7 +152,8 @@ def _foreign(module: str, key: bytes) -> int:
                     RuntimeWarning,
                     stacklevel=4,
                 )
-    if _checked[module]:
+        is_direct = _checked[module]
+    if is_direct:
         return _address(_raw_handle(module, key).release())
     number = next(_ids)
     _in_python[number] = _public(module, key)

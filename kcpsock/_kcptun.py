@@ -13,6 +13,8 @@ import os
 import warnings
 from typing import Any, Union
 
+from ._errors import shown
+
 Path = Union[str, "os.PathLike[str]"]
 
 # Keys with a meaning for a connection, and their defaults. The passphrase is spelled so in kcptun.
@@ -62,6 +64,8 @@ def fields_of(path: Path) -> dict[str, Any]:
 
     ValueError naming the file, and the key, for what is malformed or not supported; OSError when it can't be read.
     """
+    if "://" in os.fspath(path) and not os.path.exists(path):
+        raise ValueError("kcptun file: the path is a URL; Profile.from_url() reads those")
     given = _read(path)
     is_client = any(name in given for name in _CLIENT_KEYS)
     is_server = any(name in given for name in _SERVER_KEYS)
@@ -105,11 +109,13 @@ def fields_of(path: Path) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     # The file's keys, in lower case, that are not null; of two spellings of one the later counts, as in Go.
     with open(path, encoding="utf-8") as file:
+        what = ""
         try:
             document = json.load(file)
         except (ValueError, RecursionError) as error:
-            # Not chained: these errors carry the whole text, and the key with it.
-            raise _wrong(path, f"is not JSON: {error}") from None
+            what = str(error)  # of the error itself nothing stays: it carries the whole text, and the key with it
+    if what:
+        raise _wrong(path, f"is not JSON: {what}")
     if not isinstance(document, dict):
         raise _wrong(path, f"holds a JSON {type(document).__name__}; allowed is an object of keys and values")
     return {name.lower(): value for name, value in document.items() if value is not None}
@@ -119,8 +125,8 @@ def _typed(path: Path, name: str, value: Any) -> Any:
     # A key's value, if it has the type that kcptun wants: it too takes no 10.0, "10" or 1 for true.
     kind = type(_DEFAULTS[name])
     if type(value) is not kind:
-        shown = "" if name == "key" else f"{value!r}, "
-        raise _wrong(path, f"{name} is {shown}a {type(value).__name__}; allowed is {kind.__name__}")
+        what = "" if name == "key" else f"{shown(value)}, "
+        raise _wrong(path, f"{name} is {what}a {type(value).__name__}; allowed is {kind.__name__}")
     return value
 
 

@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: MIT
-"""What a KCP socket is, apart from its descriptor: state, names, profile, options, and its UDP port before an engine
-has it.
+"""A Life is what a KCP socket is, apart from its descriptor: state, names, profile, options, and its UDP port before an
+engine has it.
 
 Duplicates of a socket in this process (dup(), fromfd(), an SSLSocket on the same descriptor) share one Life; it is
-found by the descriptor's inode, in a table that keeps nothing alive.
+found by the descriptor's inode, in a table of weak references.
 
 The UDP port is an ordinary UDP socket, so the kernel itself says what is wrong with an address. bind() parks it:
-strangers are refused until listen() or connect() hands it to an engine.
+strangers are refused. It only keeps the address: listen() and connect() bind another one beside it, for an engine.
 """
 
 from __future__ import annotations
 
 import _socket
 import os
+import sys
 import weakref
 from errno import EADDRINUSE, ECONNREFUSED
 from typing import Any, Optional
 
 from gevent.monkey import get_original
 
-from . import _engine, _wait
-from ._engine import Address
+from . import _connections, _wait
+from ._connections import Address
 from ._errors import check, error_of
 from ._oob import Registration
 from ._profile import Profile
@@ -46,6 +47,9 @@ _PASSED_ON = tuple(
     )
     if hasattr(_socket, name)
 )
+if sys.platform.startswith("linux"):
+    # IP_FREEBIND, IP_TRANSPARENT, IPV6_TRANSPARENT, IPV6_FREEBIND: which addresses bind() takes; Python has no names.
+    _PASSED_ON += ((0, 15), (0, 19), (41, 75), (41, 78))
 
 
 class Life:
@@ -64,7 +68,10 @@ class Life:
         "options",
         "profile",
         "raddr",
+        "shut_rd",
+        "shut_wr",
         "state",
+        "survivors",
         "udp_fd",
     )
 
@@ -77,7 +84,9 @@ class Life:
         self.raddr: Optional[Address] = None
         self.bound: Optional[Address] = None  # what bind() gave; a later attempt to connect or listen takes it again
         self.adopted = False  # udp_fd is the port of connections that live on: it is not parked, and only for listen()
-        self.udp_fd = -1  # the parked port, from bind() until an engine takes it
+        self.survivors = False  # connections of a closed listener have sockets of their own on this port
+        self.udp_fd = -1  # the parked socket, from bind() until an engine has one of the same address
+        self.shut_rd = self.shut_wr = False  # which directions shutdown() has ended
         self.error = 0  # an errno found on the way, for the call that reports it
         self.options: dict[tuple[int, int], bytes] = {}  # (level, option) -> what the program set
         self.oob: Optional[Registration] = None  # who gets out-of-band packets
@@ -121,16 +130,19 @@ class Life:
 
     def bind(self, address: Any) -> None:
         """Binds and parks a UDP port; raises what the kernel, or the resolver, says of the address."""
-        udp = self._bound_or_adopted(_wait.resolved(self.family, address))
+        self.bound = self.laddr = self._take(_wait.resolved(self.family, address))
+
+    def _take(self, address: Any) -> Address:
+        udp = self._bound_or_adopted(address)
         try:
             name: Address = udp.getsockname()
             if not self.adopted:
-                _engine.park(udp.fileno())
+                _connections.park(udp.fileno())
         except BaseException:
             udp.close()
             raise
-        self.bound = self.laddr = name
         self.udp_fd = udp.detach()
+        return name
 
     def close_port(self, _close: Any = _socket.close) -> None:
         """Gives a parked port back."""
@@ -153,22 +165,22 @@ class Life:
             check(-errno)
             self.laddr, self.raddr = udp.getsockname(), udp.getpeername()
         except BaseException:
-            if self.bound:
-                _engine.park(udp.fileno())
-                self.udp_fd = udp.detach()
             udp.close()
             raise
+        self.close_port()
         return int(udp.detach())
 
     def open_port(self, count: int) -> list[int]:
         """`count` unconnected UDP descriptors bound to one address, for listen(): bind()'s, or any free port.
 
-        One only when connections still hold it: the engines have the others.
+        One only when connections still hold it: the engines have the others; or the kernel, choosing among several,
+        might not see that a connection has one of its own.
         """
         if not self.bound:
             self.bind(("", 0))
-        count = 1 if self.adopted else count
+        count = 1 if self.adopted or self.survivors else count
         first = self._port()
+        self.close_port()
         self.laddr = self.bound or self.laddr
         sockets = [first]
         try:
@@ -183,34 +195,52 @@ class Life:
         # Adds sockets to the first, over all of which the kernel spreads the peers. A packet that came before all are
         # there would go to one socket, and its peer's next ones to another: so until then none is let in.
         first = sockets[0]
-        _engine.shut_out(first.fileno())
+        _connections.shut_out(first.fileno())
         first.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
         while len(sockets) < count:
             udp = self._udp_socket()
             sockets.append(udp)
-            _engine.shut_out(udp.fileno())
+            _connections.shut_out(udp.fileno())
             udp.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
             udp.bind(first.getsockname())
         for udp in sockets:
-            _engine.let_in(udp.fileno())
+            _connections.let_in(udp.fileno())
 
     def _port(self) -> Any:
-        # The UDP socket that connect() or listen() starts from, taken out of the parking place.
-        if self.udp_fd < 0 and not self.bound:
+        # The UDP socket that connect() or listen() starts from; the parked one stays until they succeed.
+        if not self.bound:
             return self._udp_socket()
         if self.udp_fd < 0:
-            udp = self._bound_or_adopted(self.bound)  # an engine may be about to close the one of the last attempt
+            self._take(self.bound)  # an engine may be about to close the one of the last attempt
             if self.adopted:
                 self.adopted = False
-                udp.close()
+                self.close_port()
                 raise error_of(EADDRINUSE)
-            return udp
-        udp = _socket.socket(self.family, _socket.SOCK_DGRAM, 0, self.udp_fd)
-        self.udp_fd = -1
-        if self.adopted:
+        parked = _socket.socket(self.family, _socket.SOCK_DGRAM, 0, self.udp_fd)
+        try:
+            if not self.adopted:
+                return self._beside(parked, self.bound)
             self.adopted = False
-        else:
-            _engine.unpark(udp.fileno())
+            self.udp_fd = -1
+            return _socket.socket(self.family, _socket.SOCK_DGRAM, 0, parked.detach())
+        finally:
+            parked.detach()
+
+    def _beside(self, holder: Any, name: Address) -> Any:
+        # A UDP socket with the name of another one, and all options of now. The kernel allows it to sockets that all
+        # have SO_REUSEADDR, for as long as it takes; the name is free at no moment.
+        udp = self._udp_socket()
+        try:
+            try:
+                for sock in (holder, udp):
+                    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+                udp.bind(name)
+            finally:
+                for sock in (holder, udp):
+                    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 0)
+        except BaseException:
+            udp.close()
+            raise
         return udp
 
     def _udp_socket(self) -> Any:
@@ -221,8 +251,9 @@ class Life:
         return udp
 
     def _bound_or_adopted(self, address: Any) -> Any:
-        # As _bound(); but a port that only an engine still holds, for a listener that was closed, is not in use.
-        self.adopted = False
+        # As _bound(); but a port that an engine still holds, for connections of a listener that was closed, is not in
+        # use: it is adopted.
+        self.adopted = self.survivors = False
         try:
             return self._bound(address)
         except OSError as error:
@@ -231,36 +262,45 @@ class Life:
             host, port = address[0] or None, address[1]
             name: Any = _socket.getaddrinfo(host, port, self.family, _socket.SOCK_DGRAM, 0, _socket.AI_PASSIVE)[0][4]
             reuse = self.options.get((_socket.SOL_SOCKET, _socket.SO_REUSEADDR), b"\0")
-            fd = _engine.adopt(self.family, name, any(reuse))
+            with_v4 = (_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY)
+            v6only = self.family == _socket.AF_INET6 and any(self.options.get(with_v4) or _default(*with_v4))
+            fd = _connections.adopt(self.family, name, v6only, any(reuse))
         if fd < 0:
-            return self._bound(address)  # the engine has closed it by now
+            self.survivors = True
+            return self._bound(address, beside=any(reuse))  # engines have let go of what they could
         self.adopted = True
         return _socket.socket(self.family, _socket.SOCK_DGRAM, 0, fd)
 
-    def _bound(self, address: Any) -> Any:
-        # A UDP socket bound to `address`.
+    def _bound(self, address: Any, beside: bool = False) -> Any:
+        # A UDP socket bound to `address`; also where living connections have it, if they were allowed others.
         udp = self._udp_socket()
         try:
             if not isinstance(address, tuple) or len(address) < 2 or address[1] != 0:
+                if beside:
+                    udp.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
                 udp.bind(address)
+                udp.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 0)
                 return udp
-            # A port that the kernel chose is given back when a parked socket is un-parked; one that was asked for is
-            # kept. So let it choose, then ask for that one while the first socket still holds it.
-            udp.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            # A port that the kernel chose is given back when a socket is disconnected, as parking may do; one that was
+            # asked for is kept. So let it choose, then ask for that one while the first socket still holds it.
             udp.bind(address)
-            lasting = self._udp_socket()
-            try:
-                lasting.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-                lasting.bind(udp.getsockname())
-                udp.close()
-                lasting.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 0)
-            except BaseException:
-                lasting.close()
-                raise
+            lasting = self._beside(udp, udp.getsockname())
+            # A child that another thread forks now has a copy, which must not stand in the way of listen().
+            udp.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            udp.close()
             return lasting
         except BaseException:
             udp.close()
             raise
+
+
+def _default(level: int, option: int) -> bytes:
+    # What an IPv6 socket has without being told.
+    udp = _socket.socket(_socket.AF_INET6, _socket.SOCK_DGRAM)
+    try:
+        return udp.getsockopt(level, option, 4)
+    finally:
+        udp.close()
 
 
 _lives: weakref.WeakValueDictionary[int, Life] = weakref.WeakValueDictionary()
@@ -281,12 +321,12 @@ os.register_at_fork(after_in_child=_forget_holders)
 def life_of(fd: int) -> Optional[Life]:
     """The Life behind a descriptor, whoever made it; None when this process knows of none."""
     inode = _inode(fd)
-    _detached.pop(inode, None)
-    return _lives.get(inode)
+    kept = _detached.pop(inode, None)  # held here until _lives has answered: this may be the last reference
+    return kept or _lives.get(inode)
 
 
 def known(fd: Any) -> Optional[Life]:
-    """As life_of(), for a look only: who keeps a detached one goes on keeping it."""
+    """As life_of(), but a detached one stays in the table of those."""
     return _lives.get(_inode(fd))
 
 

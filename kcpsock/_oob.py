@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Out-of-band packets: who gets those that arrive.
+"""Out-of-band packets (docs/protocol.md 2): who gets those that arrive.
 
 An engine writes each to a descriptor of its process, behind the id of the connection's Registration; one native thread
 reads there and calls the handlers. It starts with the first handler and ends at the interpreter's exit, and a forked
@@ -23,7 +23,7 @@ from typing import Any, Callable
 
 from gevent.monkey import get_original
 
-from . import _engine
+from . import _connections
 from ._crypt import overhead
 from ._profile import FEC_HEAD_BYTES, Profile
 
@@ -54,7 +54,7 @@ class _Reader:
 
     def __init__(self) -> None:
         # A duplicate: the descriptor itself is C's. shutdown() on either wakes the thread.
-        self.socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM, 0, os.dup(_engine.oob_fd()))
+        self.socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM, 0, os.dup(_connections.oob_fd()))
         self.socket.setblocking(True)
         self.stopping = False
         self.ended = allocate_lock()
@@ -101,16 +101,16 @@ def switch_off(fd: int) -> None:
     _tell_engine(fd, 0)
 
 
-def largest(profile: Profile) -> int:
-    """Bytes that fit into an out-of-band packet."""
-    return profile.mtu - overhead(profile.cipher) - FEC_HEAD_BYTES - _CONV_BYTES
+def largest(profile: Profile, packet_bytes: int) -> int:
+    """Bytes that fit into an out-of-band packet, where the path takes so many of UDP payload."""
+    return packet_bytes - overhead(profile.cipher) - FEC_HEAD_BYTES - _CONV_BYTES
 
 
 def _tell_engine(fd: int, id: int) -> None:
     try:
-        _engine.set_option(fd, _engine.OPT_OOB, id)
+        _connections.set_option(fd, _connections.OPT_OOB, id)
     except OSError:
-        if _engine.kind(fd) != _engine.NOT_KCP:
+        if _connections.kind(fd) != _connections.NOT_KCP:
             raise
 
 

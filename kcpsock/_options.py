@@ -10,7 +10,7 @@ SO_KEEPALIVE reads 0 until it is set, as on TCP, although smux framing sends kee
 to what the profile says.
 
 An option's value is a C int. KCP_RATE_LIMIT therefore can't be set above 2,147,483,647 bytes/s, and reads so when the
-profile's is higher.
+profile's is higher. KCP_SNDWND and KCP_RCVWND read 0 while the profile's is "auto"; a number that is set ends that.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import struct
 from errno import EINVAL, ENOPROTOOPT
 from typing import Any, Callable, Union
 
-from . import _engine, _oob
-from ._engine import OPT_KEEPALIVE, OPT_LINGER, OPT_RCVBUF, OPT_WRITE_DELAY
+from . import _connections, _oob
+from ._connections import OPT_KEEPALIVE, OPT_LINGER, OPT_RCVBUF, OPT_WRITE_DELAY
 from ._errors import error_of
 from ._life import Life
 from ._states import State
@@ -33,17 +33,17 @@ KCP_DUP, KCP_RATE_LIMIT, KCP_DSCP = 9, 10, 11
 
 # SOL_KCP option -> the profile's field, the engine's option.
 _KCP = {
-    KCP_NODELAY: ("nodelay", _engine.OPT_NODELAY),
-    KCP_INTERVAL: ("interval", _engine.OPT_INTERVAL),
-    KCP_RESEND: ("resend", _engine.OPT_RESEND),
-    KCP_NC: ("nc", _engine.OPT_NC),
-    KCP_SNDWND: ("sndwnd", _engine.OPT_SNDWND),
-    KCP_RCVWND: ("rcvwnd", _engine.OPT_RCVWND),
-    KCP_ACK_NODELAY: ("ack_nodelay", _engine.OPT_ACK_NODELAY),
+    KCP_NODELAY: ("nodelay", _connections.OPT_NODELAY),
+    KCP_INTERVAL: ("interval", _connections.OPT_INTERVAL),
+    KCP_RESEND: ("resend", _connections.OPT_RESEND),
+    KCP_NC: ("nc", _connections.OPT_NC),
+    KCP_SNDWND: ("sndwnd", _connections.OPT_SNDWND),
+    KCP_RCVWND: ("rcvwnd", _connections.OPT_RCVWND),
+    KCP_ACK_NODELAY: ("ack_nodelay", _connections.OPT_ACK_NODELAY),
     KCP_WRITE_DELAY: ("write_delay", OPT_WRITE_DELAY),
-    KCP_DUP: ("dup", _engine.OPT_DUP),
-    KCP_RATE_LIMIT: ("rate_limit", _engine.OPT_RATE_LIMIT),
-    KCP_DSCP: ("dscp", _engine.OPT_DSCP),
+    KCP_DUP: ("dup", _connections.OPT_DUP),
+    KCP_RATE_LIMIT: ("rate_limit", _connections.OPT_RATE_LIMIT),
+    KCP_DSCP: ("dscp", _connections.OPT_DSCP),
 }
 _ARQ_FIELDS = ("nodelay", "interval", "resend", "nc")
 
@@ -63,6 +63,10 @@ _KERNEL_OPTIONS = frozenset(
     )
 )
 
+# Two options of Linux that are one: the device by name, and by number. Kept is the name.
+_DEVICE = (_SOCKET, getattr(_socket, "SO_BINDTODEVICE", 25))
+_DEVICE_NUMBER = (_SOCKET, 62)  # SO_BINDTOIFINDEX
+
 _INT = struct.Struct("i")
 _INT_MAX = 2**31 - 1
 _LINGER = struct.Struct("ii")
@@ -81,7 +85,7 @@ def _nodelay(life: Life, raw: bytes) -> tuple[int, int]:
 
 def _keepalive(life: Life, raw: bytes) -> tuple[int, int]:
     seconds = life.profile.keepalive or (10 if _first_int(raw) else 0)
-    return OPT_KEEPALIVE, round(seconds * 1000)
+    return OPT_KEEPALIVE, _connections.whole_ms(seconds)
 
 
 def _linger(life: Life, raw: bytes) -> tuple[int, int]:
@@ -123,7 +127,8 @@ def set_option(sock: Any, life: Life, level: int, option: int, *value: Any) -> N
     else:
         with _TCPSocket(life) as tcp:
             tcp.setsockopt(level, option, *value)
-            life.options[key] = tcp.getsockopt(level, option, _MOST_BYTES)
+            kept = _DEVICE if key == _DEVICE_NUMBER else key
+            life.options[kept] = tcp.getsockopt(*kept, _MOST_BYTES)
     _take_effect(sock, life, key)
 
 
@@ -142,6 +147,8 @@ def get_option(sock: Any, life: Life, level: int, option: int, buflen: int = 0) 
     if key in life.options and 0 <= buflen <= _MOST_BYTES:
         return _cut(life.options[key], buflen)
     with _TCPSocket(life) as tcp:
+        if key == _DEVICE_NUMBER and _DEVICE in life.options:
+            tcp.setsockopt(*_DEVICE, life.options[_DEVICE])
         value = tcp.getsockopt(level, option, buflen)
         return value
 
@@ -213,9 +220,9 @@ def _take_effect(sock: Any, life: Life, key: tuple[int, int]) -> None:
 def _tell_engine(sock: Any, option: int, value: int) -> None:
     # A connection that has died meanwhile takes any option, as TCP's does.
     try:
-        _engine.set_option(sock.fileno(), option, value)
+        _connections.set_option(sock.fileno(), option, value)
     except OSError:
-        if _engine.kind(sock.fileno()) != _engine.NOT_KCP:
+        if _connections.kind(sock.fileno()) != _connections.NOT_KCP:
             raise
 
 
@@ -241,7 +248,7 @@ def _get_kcp(life: Life, option: int) -> int:
     field, _ = _KCP[option]
     if field in _ARQ_FIELDS:
         return life.profile.arq[_ARQ_FIELDS.index(field)]
-    return min(int(getattr(life.profile, field)), _INT_MAX)
+    return min(int(_connections.in_c(field, getattr(life.profile, field))), _INT_MAX)
 
 
 def _first_int(raw: bytes) -> int:

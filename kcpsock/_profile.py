@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: MIT
 """Profile: how a KCP connection is to behave. A value, checked when it is made; knows nothing of sockets.
 
-`python -m kcpsock._profile` prints the README's table from the field descriptions below.
+`python -m kcpsock._profile` prints the README's table from the fields below, as help(kcpsock.Profile) does.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
 import math
 import os
+import re
 import sys
-from functools import cached_property
-from typing import Any, Optional, Union
+import warnings
+from typing import Any, Callable, Optional, TypeVar, Union
 from urllib.parse import unquote, urlsplit
 
 from . import _kcptun, _snappy
 from ._crypt import NAMES, key_of, overhead
+from ._errors import shown
 
 if sys.version_info >= (3, 10):
     from dataclasses import dataclass
@@ -48,9 +49,15 @@ MODES: dict[str, tuple[int, int, int, int]] = {
 # What crypt None stands for: without a key, and with one.
 DEFAULT_CRYPTS = ("null", "aes-128-gcm")
 KEYLESS_CRYPTS = ("null", "none")
+ENVIRONMENT = {"key": "KCPSOCK_KEY", "crypt": "KCPSOCK_CRYPT"}
 
 FEC_HEAD_BYTES = 8
 KCP_MTU_MIN = 50  # what KCP needs of a packet when the other headers have taken theirs
+MTU_MAX = 1472
+MTU_FIRST = 1400  # where "auto" begins
+WINDOW_MAX = 32768  # packets
+AUTO = "auto"
+_MTU_WHY = "IPv4's 1500 bytes less 28 of IP and UDP headers, and kcp-go reads no longer packet"
 SHARDS_MAX = 255  # data and parity packets of a FEC group
 
 # Kinds of `allowed`, beside a tuple of values and a slice for a range with both ends.
@@ -59,9 +66,22 @@ _KEY = "a str (a passphrase), bytes (the cipher's own key), or None"
 _PAIR = f"None, or (data, parity): two ints of 1 or more, together {SHARDS_MAX} at most"
 
 
-def _field(default: Any, allowed: Any, *, kind: type = int, unset: Optional[str] = None) -> Any:
-    # `unset`: what None, then allowed too, stands for; in words, for the README.
-    return dataclasses.field(default=default, metadata={"allowed": allowed, "kind": kind, "unset": unset})
+def _field(
+    default: Any,
+    allowed: Any,
+    meaning: str,
+    *,
+    unit: str = "",
+    kind: type = int,
+    unset: Optional[str] = None,
+    above: Optional[str] = None,
+    word: Optional[str] = None,
+) -> Any:
+    # meaning, unit: for help() and the README. unset: likewise; what None, then allowed too, stands for. above: why
+    # there is nothing larger. word: allowed beside numbers.
+    metadata = {"allowed": allowed, "meaning": meaning, "unit": unit, "kind": kind}
+    metadata.update({"unset": unset, "above": above, "word": word})
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,84 +92,144 @@ class Profile:
     Both ends must agree on `framing`, `smux_version`, `key`, `crypt` and `compress`; all else is each end's own choice.
     """
 
-    framing: str = _field("smux", ("smux", "raw"), kind=str)
-    """smux: connect, end of stream, half-close, keepalive, as TCP has them; raw: kcp-go's bare session without these"""
-
-    smux_version: int = _field(2, (2, 1))
-    """smux protocol version: 2 has a window per stream, 1 is kcptun's default"""
-
-    key: Optional[Union[str, bytes]] = _field(None, _KEY, unset="None")
-    """the secret of both ends: a str is a passphrase, made a key as kcptun does; bytes are the cipher's key itself"""
-
-    crypt: Optional[str] = _field(None, NAMES, kind=str, unset="{} without a key, {} with one".format(*DEFAULT_CRYPTS))
-    """cipher of each packet; only gcm and poly1305 tell forged ones; none: just a checksum, null: not even that"""
-
-    fec: Optional[tuple[int, int]] = _field(None, _PAIR, unset="None")
-    """forward error correction: after `data` packets come `parity` ones, from which as many lost ones are rebuilt"""
-
-    mode: str = _field("fast2", tuple(MODES), kind=str)
-    """sets nodelay, interval, resend and nc together, from saving to fast"""
-
-    nodelay: Optional[int] = _field(None, (0, 1), unset="from the mode")
-    """1: retransmission timeout from 30 ms on, growing by half; 0: from 100 ms on, doubling"""
-
-    interval: Optional[int] = _field(None, slice(10, 5000), unset="from the mode")
-    """ms between two flushes, at most"""
-
-    resend: Optional[int] = _field(None, slice(0, 16), unset="from the mode")
-    """later packets acknowledged before a missing one is sent again; 0: never, only its timeout counts"""
-
-    nc: Optional[int] = _field(None, (0, 1), unset="from the mode")
-    """1: no congestion window"""
-
-    sndwnd: int = _field(1024, slice(1, 32768))
-    """packets in the send window"""
-
-    rcvwnd: int = _field(1024, slice(1, 32768))
-    """packets in the receive window"""
-
-    mtu: int = _field(1400, slice(KCP_MTU_MIN, 1500))
-    """bytes of UDP payload in a packet, at most. Crypt takes 0, 20 or 28 of them, FEC 8; 50 must be left for KCP"""
-
-    stream: bool = _field(True, _FLAG, kind=bool)
-    """raw framing: True: a byte stream; False: KCP's message mode, which keeps the borders of writes"""
-
-    ack_nodelay: bool = _field(False, _FLAG, kind=bool)
-    """acknowledge each packet at once, at the price of more packets"""
-
-    write_delay: bool = _field(False, _FLAG, kind=bool)
-    """hold what was written until the next flush, so that packets get fuller"""
-
-    dup: int = _field(0, slice(0, 15))
-    """copies sent beside each packet"""
-
-    rate_limit: int = _field(0, slice(0, 2**40))
-    """bytes of UDP payload sent in a second, at most; 0: no limit"""
-
-    dscp: int = _field(0, slice(0, 63))
-    """differentiated services code point in the IP header"""
-
-    sockbuf: int = _field(4 * 1024 * 1024, slice(1, 2**31 - 1))
-    """bytes of send and of receive buffer asked for the UDP socket; the system's limits apply"""
-
-    keepalive: float = _field(10.0, slice(0, 86400), kind=float)
-    """s between smux keepalives; 0: none are sent"""
-
-    keepalive_timeout: float = _field(30.0, slice(0.001, 86400), kind=float)
-    """s of silence after which the connection ends with ETIMEDOUT; not below keepalive"""
-
-    compress: bool = _field(False, _FLAG, kind=bool)
-    """smux framing: snappy compression of all that is sent; needs `pip install kcpsock[snappy]`"""
+    framing: str = _field(
+        "smux",
+        ("smux", "raw"),
+        "smux: connect, end of stream, half-close, as TCP has them; "
+        "raw: kcp-go's bare session without these",
+        kind=str,
+    )
+    smux_version: int = _field(2, (2, 1), "smux protocol version: 2 has a window per stream, 1 is kcptun's default")
+    key: Optional[Union[str, bytes]] = _field(
+        None,
+        _KEY,
+        "the secret of both ends: a str is a passphrase, made a key as kcptun does; bytes are the cipher's key itself",
+        unset="None",
+    )
+    crypt: Optional[str] = _field(
+        None,
+        NAMES,
+        "cipher of each packet; only gcm and poly1305 tell forged ones; none: just a checksum, null: not even that",
+        kind=str,
+        unset="{} without a key, {} with one".format(*DEFAULT_CRYPTS),
+    )
+    fec: Optional[tuple[int, int]] = _field(
+        None,
+        _PAIR,
+        "forward error correction: after `data` packets come `parity` ones, from which as many lost ones are rebuilt; "
+        "control adaptive: where they are of use, with steady streams that lose something",
+        unset="None",
+    )
+    mode: str = _field(
+        "fast2", tuple(MODES), "sets nodelay, interval, resend and nc together, from saving to fast", kind=str
+    )
+    nodelay: Optional[int] = _field(
+        None,
+        (0, 1),
+        "1: retransmission timeout from 30 ms on, growing by half; 0: from 100 ms on, doubling",
+        unset="from the mode",
+    )
+    interval: Optional[int] = _field(
+        None, slice(10, 5000), "the longest time between two flushes", unit="ms", unset="from the mode"
+    )
+    resend: Optional[int] = _field(
+        None,
+        slice(0, 16),
+        "later ones acknowledged before a missing one is sent again; 0: never, only its timeout counts",
+        unit="packets",
+        unset="from the mode",
+    )
+    nc: Optional[int] = _field(None, (0, 1), "1: no congestion window", unset="from the mode")
+    control: str = _field(
+        "adaptive",
+        ("adaptive", "fixed"),
+        "adaptive: sends as fast as the path delivers; fixed: as KCP does, a window at a time (with nc=0 always)",
+        kind=str,
+    )
+    insurance: Union[int, str] = _field(
+        AUTO,
+        slice(0, 400),
+        "control adaptive: copies of what would be missed late (the last of what is sent, where the path loses), "
+        "of the bytes sent at most; 0: none; auto: 200 KB/s at most",
+        unit="%",
+        word=AUTO,
+    )
+    sndwnd: Union[int, str] = _field(
+        AUTO,
+        slice(1, WINDOW_MAX),
+        "what may be under way at most; auto: as much as the path takes with control adaptive, else 1024",
+        unit="packets",
+        word=AUTO,
+    )
+    rcvwnd: Union[int, str] = _field(
+        AUTO,
+        slice(1, WINDOW_MAX),
+        "what the peer is given room for; auto: from 1024 on, more where what comes and KCPSOCK_MEMORY allow it",
+        unit="packets",
+        word=AUTO,
+    )
+    mtu: Union[int, str] = _field(
+        AUTO,
+        slice(KCP_MTU_MIN, MTU_MAX),
+        "UDP payload of a packet, at most; auto: 1400 at first, then what the path takes. Crypt takes 0, 20 or 28 "
+        "bytes of it, FEC 8; 50 must be left for KCP",
+        unit="bytes",
+        above=_MTU_WHY,
+        word=AUTO,
+    )
+    stream: bool = _field(
+        True,
+        _FLAG,
+        "raw framing: True: a byte stream; False: KCP's message mode, which keeps the borders of writes",
+        kind=bool,
+    )
+    ack_nodelay: bool = _field(False, _FLAG, "acknowledge each packet at once, at the price of more packets", kind=bool)
+    write_delay: bool = _field(
+        False, _FLAG, "hold what was written until the next flush, so that packets get fuller", kind=bool
+    )
+    dup: int = _field(0, slice(0, 15), "sent beside each packet", unit="copies")
+    rate_limit: int = _field(0, slice(0, 2**40), "UDP payload sent, at most; 0: no limit", unit="bytes/s")
+    dscp: int = _field(0, slice(0, 63), "differentiated services code point in the IP header")
+    sockbuf: int = _field(
+        4 * 1024 * 1024,
+        slice(1, 2**31 - 1),
+        "send buffer and receive buffer asked for the UDP socket; the system's limits apply",
+        unit="bytes",
+    )
+    keepalive: float = _field(
+        10.0,
+        slice(0, 86400),
+        "the time between keepalives (smux frames; raw: challenges of a silent peer, which every KCP answers); "
+        "0: none are sent",
+        unit="s",
+        kind=float,
+    )
+    keepalive_timeout: float = _field(
+        30.0,
+        slice(0.001, 86400),
+        "silence after which the connection ends with ETIMEDOUT; not below keepalive",
+        unit="s",
+        kind=float,
+    )
+    compress: bool = _field(
+        False,
+        _FLAG,
+        "smux framing: snappy compression of all that is sent; needs `pip install kcpsock[snappy]`",
+        kind=bool,
+    )
+    max_streams: int = _field(
+        1024, slice(1, 65536), "smux framing: that a peer may hold open in one session; more are reset", unit="streams"
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
         self._check_key()
         headers = self.headers_bytes
-        if self.mtu - headers < KCP_MTU_MIN:
+        if self.packet_bytes - headers < KCP_MTU_MIN:
             raise ValueError(
-                f"mtu is {self.mtu}; allowed is {KCP_MTU_MIN + headers} to 1500: the headers of crypt and FEC take "
-                f"{headers} bytes of it, and KCP needs {KCP_MTU_MIN}"
+                f"mtu is {self.mtu}; allowed is {KCP_MTU_MIN + headers} to {MTU_MAX}: the headers of crypt and FEC "
+                f"take {headers} bytes of it, and KCP needs {KCP_MTU_MIN}"
             )
         if self.keepalive_timeout < self.keepalive:
             raise ValueError(
@@ -177,25 +257,33 @@ class Profile:
         elif isinstance(self.key, bytes):
             _ = self.secret  # which checks the length
         else:
-            try:
-                self.key.encode()
-            except UnicodeEncodeError:
-                raise ValueError("key has characters that are not Unicode text; allowed is a str or bytes") from None
+            if _parsed_by(str.encode, self.key) is None:
+                raise ValueError("key has characters that are not Unicode text; allowed is a str or bytes")
 
     @property
     def cipher(self) -> str:
         """crypt as it applies: its name, or what stands for None."""
         return DEFAULT_CRYPTS[self.key is not None] if self.crypt is None else self.crypt
 
-    @cached_property
+    @property
     def secret(self) -> bytes:
         """The cipher's key. For a passphrase this takes milliseconds, once."""
-        return b"" if self.key is None or self.cipher in KEYLESS_CRYPTS else key_of(self.cipher, self.key)
+        # No cached_property: before Python 3.12 it has a lock, which a forked child would find held for ever.
+        made: Optional[bytes] = vars(self).get("_secret")
+        if made is None:
+            made = b"" if self.key is None or self.cipher in KEYLESS_CRYPTS else key_of(self.cipher, self.key)
+            vars(self)["_secret"] = made
+        return made
 
     @property
     def headers_bytes(self) -> int:
         """What crypt and FEC take of a packet."""
         return overhead(self.cipher) + (FEC_HEAD_BYTES if self.fec else 0)
+
+    @property
+    def packet_bytes(self) -> int:
+        """UDP payload of a packet that a connection begins with, at most; a number as mtu is all that it ever sends."""
+        return MTU_FIRST if isinstance(self.mtu, str) else self.mtu
 
     @property
     def arq(self) -> tuple[int, int, int, int]:
@@ -207,8 +295,8 @@ class Profile:
     def replace(self, **changes: Any) -> Profile:
         """A copy with these fields changed, checked as a new one."""
         made = dataclasses.replace(self, **changes)
-        if "secret" in vars(self) and (made.key, made.cipher) == (self.key, self.cipher):
-            vars(made)["secret"] = self.secret
+        if "_secret" in vars(self) and (made.key, made.cipher) == (self.key, self.cipher):
+            vars(made)["_secret"] = self.secret
         return made
 
     @classmethod
@@ -216,9 +304,20 @@ class Profile:
         """The profile that a URL's query spells: "kcp://host:port?crypt=aes&key=...&mode=fast3&fec=10,3". Host and port
         are not looked at; what is special in a URL ("%", "&", "#") is percent-encoded in a value, and "+" is a plus.
 
+        A URL that names no key has the environment's KCPSOCK_KEY, and one that names no crypt has KCPSOCK_CRYPT. So
+        where the environment has a key nothing goes in the clear, unless the URL itself says crypt=null (or none).
+
         Raises ValueError for another scheme, an unknown or repeated name, or a value that the field does not allow.
         """
-        return cls(**_fields_of_url(url))
+        fields = _fields_of_url(url)
+        added = _of_environment(fields)
+        try:
+            return cls(**fields, **added)
+        except ValueError as error:
+            if not added:
+                raise
+            names = ", ".join(ENVIRONMENT[field] for field in added)
+            raise ValueError(f"URL, with what the environment adds ({names}): {error}") from error
 
     @classmethod
     def from_kcptun(cls, path: Union[str, os.PathLike[str]]) -> Profile:
@@ -238,34 +337,88 @@ class Profile:
 def _fields_of_url(url: str) -> dict[str, Any]:
     # A URL's fields, before they are checked together. No message shows the URL: it may hold a key, also one that was
     # not encoded and reads as another part.
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ValueError("URL: its host and port are malformed; allowed is kcp://host:port?name=value&...") from None
+    if not isinstance(url, str):
+        raise TypeError(f"URL is a {type(url).__name__}; allowed is a str")
+    parts = _parsed_by(urlsplit, url)
+    if parts is None:
+        raise ValueError("URL: its host and port are malformed; allowed is kcp://host:port?name=value&...")
     if parts.scheme != "kcp":
-        raise ValueError(f"URL: the scheme is {parts.scheme!r}; allowed is 'kcp'")
+        raise ValueError(f"URL: the scheme is {shown(parts.scheme)}; allowed is 'kcp'")
     if parts.fragment:
         raise ValueError("URL: it has a '#', which ends it; allowed in a value is %23")
     fields = {field.name: field for field in dataclasses.fields(Profile)}
     found: dict[str, Any] = {}
     for part in filter(None, parts.query.split("&")):
-        name, _, text = part.partition("=")
-        try:
-            name, text = unquote(name, errors="strict"), unquote(text, errors="strict")
-        except UnicodeDecodeError:
-            raise ValueError("URL: percent-encoded bytes are not UTF-8; allowed is UTF-8") from None
+        decoded = [_parsed_by(_unquoted, piece) for piece in part.partition("=")[::2]]
+        name, text = decoded
+        if name is None or text is None:
+            raise ValueError("URL: percent-encoded bytes are not UTF-8; allowed is UTF-8")
         if name not in fields:
             if "key" in found:
                 raise ValueError("URL: an unknown name follows key; an '&' in a value is written %26")
-            raise ValueError(f"URL: unknown name {name!r}; allowed are {', '.join(fields)}")
+            which = repr(name) if text and _NAME.fullmatch(name) else "(not shown, as it may be a key)"
+            raise ValueError(f"URL: unknown name {which}; allowed are {', '.join(fields)}")
         if name in found:
             raise ValueError(f"URL: {name} is given twice")
         found[name] = _parsed(fields[name], text)
     return found
 
 
-def _described(allowed: Any) -> str:
+def _of_environment(fields: dict[str, Any]) -> dict[str, Any]:
+    # The rule for key and crypt where a URL spells a profile, wherever it stands: what the environment adds to its
+    # `fields`. What the URL says counts. A crypt that needs no key is not added beside a key that the URL names,
+    # nor a key beside a crypt that needs none.
+    given = _environment()
+    if "crypt" in fields or ("key" in fields and given.get("crypt") in KEYLESS_CRYPTS):
+        given.pop("crypt", None)
+    if "key" in fields or fields.get("crypt") in KEYLESS_CRYPTS:
+        given.pop("key", None)
+    return given
+
+
+def _environment() -> dict[str, Any]:
+    # The fields that the environment has a variable of their own for, as far as they are set.
+    own = {field: os.environ.get(name) for field, name in ENVIRONMENT.items()}
+    return {field: value for field, value in own.items() if value}
+
+
+def warn_of_plaintext(profile: Profile) -> None:
+    """RuntimeWarning when nothing is encrypted though the environment has a key, and nobody asked for that: a Profile
+    made in code says what it wants, the environment adds nothing to it, and a forgotten key looks like a wanted one.
+    """
+    if profile.key is None and profile.crypt is None and "key" in _environment():
+        frame, level = sys._getframe(1), 2
+        while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "kcpsock":
+            frame, level = frame.f_back, level + 1
+        warnings.warn(
+            "KCPSOCK_KEY is set, but this connection's Profile, made in code, names no key, so nothing is encrypted: "
+            "give it a key, make it by Profile.from_url(), or say crypt='null'",
+            RuntimeWarning,
+            stacklevel=level,
+        )
+
+
+T = TypeVar("T")
+_NAME = re.compile("[a-z_]{1,32}")
+
+
+def _parsed_by(parse: Callable[[str], T], text: str) -> Optional[T]:
+    # parse(text); None when it raises ValueError. Such an error holds the text, and would go along as the context of
+    # any that is raised while it is handled; "from None" does not remove it.
+    try:
+        return parse(text)
+    except ValueError:
+        return None
+
+
+def _unquoted(text: str) -> str:
+    return unquote(text, errors="strict")
+
+
+def _described(allowed: Any, word: Optional[str] = None) -> str:
     # What a field allows, in words.
+    if word is not None:
+        return f"{word!r}, {_described(allowed)}"
     if isinstance(allowed, str):
         return allowed
     if isinstance(allowed, slice):
@@ -276,7 +429,12 @@ def _described(allowed: Any) -> str:
 def _checked(field: Any, value: Any) -> Any:
     # The value, in the field's type; ValueError or TypeError when it is not allowed.
     name, allowed, kind = field.name, field.metadata["allowed"], field.metadata["kind"]
-    described = _described(allowed)
+    word = field.metadata["word"]
+    described = _described(allowed, word)
+    if word is not None and isinstance(value, str):
+        if value != word:
+            raise ValueError(f"{name} is {shown(value)}; allowed is {described}")
+        return word
     if value is None and field.metadata["unset"] is not None:
         return None
     if allowed is _KEY:
@@ -292,7 +450,7 @@ def _checked(field: Any, value: Any) -> Any:
     else:
         accepted = kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool and allowed != (0, 1)):
-        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; allowed is {kind.__name__}: {described}")
+        raise TypeError(f"{name} is {shown(value)}, a {type(value).__name__}; allowed is {kind.__name__}: {described}")
     if allowed is _FLAG:
         good = value in (0, 1)
     elif isinstance(allowed, slice):
@@ -300,14 +458,16 @@ def _checked(field: Any, value: Any) -> Any:
     else:
         good = value in allowed
     if not good:
-        raise ValueError(f"{name} is {value!r}; allowed is {described}")
+        above = field.metadata["above"]
+        why = f": {above}" if above is not None and value > allowed.stop else ""
+        raise ValueError(f"{name} is {shown(value)}; allowed is {described}{why}")
     return kind(value)
 
 
 def _checked_pair(name: str, value: Any) -> tuple[int, int]:
     numbers = tuple(value) if isinstance(value, (list, tuple)) else ()
     if len(numbers) != 2 or any(not isinstance(number, int) or isinstance(number, bool) for number in numbers):
-        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; allowed is {_PAIR}")
+        raise TypeError(f"{name} is {shown(value)}, a {type(value).__name__}; allowed is {_PAIR}")
     data, parity = numbers
     if min(numbers) < 1 or data + parity > SHARDS_MAX:
         raise ValueError(f"{name} is {value!r}; allowed is {_PAIR}")
@@ -320,11 +480,10 @@ def _parsed(field: Any, text: str) -> Any:
     if kind is str or allowed is _KEY:
         return text
     if allowed is _PAIR:
-        try:
-            data, parity = text.split(",")
-            return int(data), int(parity)
-        except ValueError:
-            raise ValueError(f"{field.name} is {text!r}; allowed is two numbers, as 10,3") from None
+        pair = _parsed_by(lambda text: [int(number) for number in text.split(",")], text)
+        if pair is None or len(pair) != 2:
+            raise ValueError(f"{field.name} is {shown(text)}; allowed is two numbers, as 10,3")
+        return tuple(pair)
     if kind is bool:
         flags = {
             "1": True,
@@ -337,12 +496,15 @@ def _parsed(field: Any, text: str) -> Any:
             "off": False,
         }
         if text.lower() not in flags:
-            raise ValueError(f"{field.name} is {text!r}; allowed is one of {', '.join(flags)}")
+            raise ValueError(f"{field.name} is {shown(text)}; allowed is one of {', '.join(flags)}")
         return flags[text.lower()]
-    try:
-        return float(text) if kind is float else int(text)
-    except ValueError:
-        raise ValueError(f"{field.name} is {text!r}; allowed is a number, {_described(allowed)}") from None
+    if text == field.metadata["word"]:
+        return text
+    number = _parsed_by(float if kind is float else int, text)
+    if number is None:
+        described = _described(allowed, field.metadata["word"])
+        raise ValueError(f"{field.name} is {shown(text)}; allowed is a number, {described}")
+    return number
 
 
 _default: Optional[Profile] = None
@@ -357,11 +519,9 @@ def get_default_profile() -> Profile:
     global _default
     if _default is None:
         url = os.environ.get("KCPSOCK_PROFILE")
-        own = {field: os.environ.get(name) for field, name in (("key", "KCPSOCK_KEY"), ("crypt", "KCPSOCK_CRYPT"))}
         try:
             fields = _fields_of_url(url) if url else {}
-            fields.update({field: value for field, value in own.items() if value})
-            _default = Profile(**fields)
+            _default = Profile(**{**fields, **_environment()})
         except ValueError as error:
             raise ValueError(f"environment KCPSOCK_PROFILE, KCPSOCK_KEY, KCPSOCK_CRYPT: {error}") from error
     return _default
@@ -371,31 +531,38 @@ def set_default_profile(profile: Optional[Profile]) -> None:
     """Sets the profile of sockets made from now on without one. None: the environment's again."""
     global _default
     if profile is not None and not isinstance(profile, Profile):
-        raise TypeError(f"profile is {profile!r}, a {type(profile).__name__}; allowed is a Profile or None")
+        raise TypeError(f"profile is a {type(profile).__name__}; allowed is a Profile or None")
     _default = profile
 
 
-def _descriptions() -> dict[str, str]:
-    # Field -> the string below it in the source.
-    (body,) = (node.body for node in ast.parse(inspect.getsource(Profile)).body if isinstance(node, ast.ClassDef))
-    found = {}
-    for node, below in zip(body, body[1:]):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(below, ast.Expr):
-            found[node.target.id] = ast.literal_eval(below.value)
-    return found
+def _described_fields() -> list[tuple[str, str, str, str]]:
+    # Of each: name, default, what is allowed, meaning.
+    return [
+        (
+            field.name,
+            field.metadata["unset"] or repr(field.default),
+            f"{_described(field.metadata['allowed'], field.metadata['word'])} {field.metadata['unit']}".rstrip(),
+            field.metadata["meaning"],
+        )
+        for field in dataclasses.fields(Profile)
+    ]
 
 
 def as_markdown() -> str:
     """The README's table of fields."""
-    descriptions = _descriptions()
-    lines = ["| field | default | allowed | meaning |", "|---|---|---|---|"]
-    for field in dataclasses.fields(Profile):
-        default = field.metadata["unset"] or repr(field.default)
-        lines.append(
-            f"| {field.name} | {default} | {_described(field.metadata['allowed'])} | {descriptions[field.name]} |"
-        )
-    return "\n".join(lines) + "\n"
+    head = "| field | default | allowed | meaning |\n|---|---|---|---|\n"
+    return head + "".join(f"| {' | '.join(described)} |\n" for described in _described_fields())
 
+
+if Profile.__doc__:  # not with -OO
+    Profile.__doc__ = (
+        inspect.cleandoc(Profile.__doc__)
+        + "\n\nFields:\n"
+        + "".join(
+            f"\n{name}: {allowed}; default: {default}\n    {meaning}\n"
+            for name, default, allowed, meaning in _described_fields()
+        )
+    )
 
 if __name__ == "__main__":
     print(as_markdown(), end="")

@@ -16,7 +16,7 @@ import os
 from errno import EADDRINUSE
 from typing import Any, Callable, ClassVar, Optional
 
-from . import _options
+from . import _options, _wait
 from ._life import Life
 from ._profile import Profile, get_default_profile
 from ._socket import socket
@@ -99,7 +99,8 @@ class RoutedSocket(socket):
                 self._become_tcp(life)
             return
         if not isinstance(profile, Profile):
-            raise TypeError(f"route({address!r}) gave {profile!r}; allowed is a Profile, or None for TCP")
+            kind = type(profile).__name__
+            raise TypeError(f"route({address!r}) gave a {kind}; allowed is a Profile, or None for TCP")
         if self._life is None:
             self._become_kcp(life)
         life.profile = profile
@@ -114,6 +115,7 @@ class RoutedSocket(socket):
             life.forget_name()
             for sock in (self, *life.others(self)):
                 os.dup2(tcp.fileno(), sock.fileno(), inheritable=sock.get_inheritable())
+                _wait.moved(sock)
                 sock._life = None
                 if isinstance(sock, RoutedSocket):
                     sock._shelved = life
@@ -127,6 +129,7 @@ class RoutedSocket(socket):
         stand_in = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
             os.dup2(stand_in.fileno(), self.fileno(), inheritable=inheritable)
+            _wait.moved(self)
         finally:
             stand_in.close()
         self._life, self._shelved = life, None

@@ -2,13 +2,15 @@
 """Snappy, for `Profile(compress=True)`: an optional part, the extra "snappy" (PyPI's cramjam).
 
 Each direction of a session is one stream of the snappy framing format, a flush after each smux frame, as kcptun has it
-(PROTOCOL.md 6). cramjam compresses, decompresses and checks the checksums; here stands what a stream that comes in
+(docs/protocol.md 6). cramjam compresses, decompresses and checks the checksums; here stands what a stream that comes in
 pieces needs. The engine calls `run_codec` with the GIL; a session without compression never comes here.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from . import _fork
 
 STREAM_IDENTIFIER = b"\xff\x06\x00\x00sNaPpY"
 _HEAD_BYTES = 4  # type u8, length u24
@@ -21,7 +23,8 @@ _CHUNK_BYTES_MAX = 76490 + 4
 def require() -> None:
     """Raises ImportError, saying what to install, when the codec is not here."""
     try:
-        import cramjam
+        with _fork.held:
+            import cramjam
 
         cramjam.snappy.Compressor  # noqa: B018  (a cramjam built without snappy lacks it)
     except (ImportError, AttributeError) as error:

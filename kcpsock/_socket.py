@@ -24,6 +24,7 @@ from errno import (
     ENOTCONN,
     ENOTSOCK,
     EOPNOTSUPP,
+    EPIPE,
     ETIMEDOUT,
     EWOULDBLOCK,
 )
@@ -33,11 +34,12 @@ from gevent.monkey import get_original
 
 import kcpsock
 
-from . import _arguments, _engine, _oob, _options, _tls, _wait
-from ._engine import ACCEPT_MSG_BYTES, POLLIN, POLLOUT, Address, KCPInfo
+from . import _arguments, _connections, _crypt, _engines, _numbers, _oob, _options, _tls, _wait
+from ._connections import ACCEPT_MSG_BYTES, POLLIN, POLLOUT, Address
 from ._errors import error_of, timed_out
 from ._life import Life, keep_detached, life_of
-from ._profile import Profile, get_default_profile
+from ._numbers import KCPInfo
+from ._profile import Profile, get_default_profile, warn_of_plaintext
 from ._states import FLOWING, Event, State, following
 
 if TYPE_CHECKING:
@@ -61,11 +63,12 @@ class socket(_Base):
     stdlib.
     """
 
-    __slots__ = ("_life", "_waits")
+    __slots__ = ("_hub", "_life", "_waits")
     __module__ = "kcpsock"
 
     _life: Optional[Life]
     _waits: Optional[set[Any]]
+    _hub: Any
 
     def __init__(
         self,
@@ -77,8 +80,9 @@ class socket(_Base):
         profile: Optional[Profile] = None,
     ) -> None:
         self._life = self._waits = None
+        self._hub = _wait.hub_of_thread()
         if profile is not None and not isinstance(profile, Profile):
-            raise TypeError(f"profile is {profile!r}, a {profile.__class__.__name__}; allowed is a Profile or None")
+            raise TypeError(f"profile is a {profile.__class__.__name__}; allowed is a Profile or None")
         if fileno is not None:
             self._adopt(family, type, proto, fileno, profile)
             return
@@ -103,10 +107,10 @@ class socket(_Base):
         # socket(fileno=): a KCP descriptor is known by its inode here, or to an engine; any other is an ordinary one.
         life = life_of(fileno)
         if life is None and isinstance(fileno, int) and 0 <= fileno < 2**31:
-            kind = _engine.kind(fileno)
-            if kind != _engine.NOT_KCP:
-                names = _engine.names(fileno)
-                state = State.LISTENING if kind == _engine.LISTENER else State.CONNECTED
+            kind = _connections.kind(fileno)
+            if kind != _connections.NOT_KCP:
+                names = _connections.names(fileno)
+                state = State.LISTENING if kind == _connections.LISTENER else State.CONNECTED
                 life = Life(names.family, profile or get_default_profile(), state)
                 life.laddr = names.local
                 if state is State.CONNECTED:
@@ -140,7 +144,7 @@ class socket(_Base):
         if self._life is None:
             raise error_of(EINVAL)
         self._allowed(Event.GETPEERNAME)
-        return _engine.info(self.fileno())
+        return _numbers.info(self.fileno())
 
     def send_oob(self, data: Any) -> None:
         """Sends `data` beside the stream, in one packet: it may overtake the stream, arrive twice or never.
@@ -148,7 +152,7 @@ class socket(_Base):
         For what is of use at once or not at all. The other end's set_oob_handler() receives it.
 
         Raises OSError EOPNOTSUPP when the profile has no fec (out-of-band packets are a kind of FEC packet), EMSGSIZE
-        when `data` is longer than mtu less crypt's headers less 12, ENOTCONN without a connection.
+        when `data` is longer than kcp_info().path_mtu less crypt's headers less 12, ENOTCONN without a connection.
         """
         packet = bytes(memoryview(data))
         life = self._life
@@ -156,12 +160,12 @@ class socket(_Base):
             raise error_of(EOPNOTSUPP, "out-of-band packets are for KCP sockets")
         self._allowed(Event.GETPEERNAME)
         try:
-            _engine.send_oob(self.fileno(), packet)
+            _connections.send_oob(self.fileno(), packet)
         except OSError as error:
             if error.errno == EOPNOTSUPP:
                 raise error_of(EOPNOTSUPP, "out-of-band packets need FEC: a profile with fec=(ds, ps)") from None
             if error.errno == EMSGSIZE:
-                most = _oob.largest(life.profile)
+                most = _oob.largest(life.profile, self.kcp_info().path_mtu)
                 raise error_of(EMSGSIZE, f"{len(packet)} bytes; allowed out of band is {most}") from None
             if error.errno == ENOTSOCK:
                 raise error_of(ENOTCONN) from None  # both directions have ended: the engine has let go of it
@@ -216,18 +220,31 @@ class socket(_Base):
             with life.changing:
                 self._refresh_attempt(life)
         elif self.fileno() >= 0:
-            error = _engine.take_error(self.fileno())
+            error = _connections.take_error(self.fileno())
             if error:
                 life.error = error
                 life.move(Event.LOST)
 
+    def _refresh_names(self, life: Life) -> None:
+        # Of a connection that may have moved. No engine here has it when it is over, or the parent's of a forked child.
+        if life.state is not State.CONNECTED or not _crypt.authenticates(life.profile.cipher):
+            return
+        try:
+            names = _connections.names(self.fileno())
+        except OSError as error:
+            if error.errno != ENOTSOCK:
+                raise
+        else:
+            life.laddr, life.raddr = names.local, names.peer
+
     def _refresh_attempt(self, life: Life) -> None:
         # Under life.changing: of several that ask, one takes the step.
-        if life.state is not State.CONNECTING or self.fileno() < 0 or not _engine.poll(self.fileno(), POLLOUT, 0):
+        if life.state is not State.CONNECTING or self.fileno() < 0 or not _connections.poll(self.fileno(), POLLOUT, 0):
             return
-        life.error = _engine.take_error(self.fileno())
+        life.error = _connections.take_error(self.fileno())
         life.move(Event.LOST if life.error else Event.ESTABLISHED)
         if not life.error:
+            _connections.settle()
             _options.apply_all(self, life)
 
     def _take_error(self) -> int:
@@ -238,21 +255,26 @@ class socket(_Base):
         error, life.error = life.error, 0
         return error
 
-    def _raise_error(self) -> None:
-        # Raises what ended the connection, unless it was told already, or ended in peace.
+    def _raise_error(self, *, reads: bool = False) -> None:
+        # Raises what ended the connection, unless it was told already, or ended in peace. EPIPE is not for reads: the
+        # peer had ended its direction before.
         if self._life is not None:
             error = self._take_error()
-            if error:
-                raise error_of(error)
+            if error == EPIPE and reads:
+                self._life.error = error
+            elif error:
+                raise error_of(error) from None
 
     def _replaced(self, life: Life, event: Event) -> None:
         # An engine has put a new descriptor under our number: tell the life, the duplicates, and the descriptor itself.
         life.move(event)
         self.settimeout(self.gettimeout())
         life.join(self)
+        _wait.moved(self)
         for other in life.others(self):
             if not os.path.sameopenfile(self.fileno(), other.fileno()):
                 os.dup2(self.fileno(), other.fileno(), inheritable=other.get_inheritable())
+                _wait.moved(other)
         if life.state is not State.CONNECTING:
             _options.apply_all(self, life)
 
@@ -274,10 +296,11 @@ class socket(_Base):
         life = self._allowed(Event.LISTEN)
         if life.state is State.LISTENING:
             return
+        warn_of_plaintext(life.profile)
         inheritable = self.get_inheritable()
-        udp_fds = life.open_port(_engine.listener_width(life.profile))
+        udp_fds = life.open_port(_connections.listener_width(life.profile))
         with life.changing:
-            _engine.listen(self.fileno(), udp_fds, life.profile, max(wanted, 0))
+            _connections.listen(self.fileno(), udp_fds, life.profile, max(wanted, 0))
             self._replaced(life, Event.LISTEN)
             self.set_inheritable(inheritable)
 
@@ -308,10 +331,11 @@ class socket(_Base):
         ):  # a blocking second call waits for the first
             address = _wait.resolved(life.family, address)  # first: other greenlets run meanwhile, and may close this
             self._allowed(Event.CONNECT, _Base.connect, address)
+            warn_of_plaintext(life.profile)
             inheritable = self.get_inheritable()
             udp_fd = life.dial(address)
             with life.changing:
-                _engine.connect(self.fileno(), udp_fd, life.profile)
+                _connections.connect(self.fileno(), udp_fd, life.profile)
                 self._replaced(life, Event.CONNECT)
                 self.set_inheritable(inheritable)
             if life.profile.framing == "raw":  # nobody answers, so there is nothing to wait for
@@ -382,7 +406,7 @@ class socket(_Base):
         if not fds:
             raise error_of(EMFILE)  # the kernel had no number left for it; the connection is lost
         try:
-            names = _engine.names_of(message)
+            names = _connections.names_of(message)
             life = Life(names.family, listener.profile, State.CONNECTED)
             life.laddr, life.raddr = names.local, names.peer
             life.options = _options.inherited(listener.options)
@@ -411,20 +435,34 @@ class socket(_Base):
         if self._life is None:
             super().shutdown(how)
             return
-        self._refresh(self._life)
-        connecting = self._life.state is State.CONNECTING
+        life = self._life
+        self._refresh(life)
+        connecting = life.state is State.CONNECTING
+        if life.state is State.LISTENING:
+            _connections.closing(self.fileno())
+        elif life.shut_rd and how == _stdlib.SHUT_WR:
+            _connections.note_end(self.fileno())  # it is not closed, though nothing is read any more
         super().shutdown(how)  # it checks `how`; and what waits on a fresh socket is woken by it, as with TCP
         if connecting:
-            _engine.reset(self.fileno())
+            _connections.reset(self.fileno())
         else:
             self._allowed(Event.SHUTDOWN)
-        self._life.move(Event.SHUTDOWN)
+        life.move(Event.SHUTDOWN)
+        if life.state is State.CONNECTED:
+            life.shut_rd |= how != _stdlib.SHUT_WR
+            life.shut_wr |= how != _stdlib.SHUT_RD
 
     def _real_close(self, _ss: Any = _Base) -> None:
         if self.fileno() >= 0:
             _wait.cancel(self)
-            if self._life is not None:
-                self._leave(self._life)
+            try:
+                if self._life is not None:
+                    self._leave(self._life)
+            finally:  # a signal handler's exception ends the wait of SO_LINGER: the descriptor goes all the same
+                if _wait.wake_watchers(self):
+                    _wait.close_later(super().detach())
+                super()._real_close()  # type: ignore[misc]
+            return
         super()._real_close()  # type: ignore[misc]
 
     def _leave(self, life: Life) -> None:
@@ -436,17 +474,29 @@ class socket(_Base):
             life.oob = None
             _oob.switch_off(self.fileno())
         if life.state is State.CONNECTING:
-            _engine.reset(self.fileno())
+            _connections.reset(self.fileno())
         elif life.state is State.LISTENING:
-            _engine.closing(self.fileno())
+            _connections.closing(self.fileno())
         elif life.state is State.CONNECTED:
+            unread = self._has_unread()
+            if unread and life.shut_wr:
+                _connections.note_end(self.fileno())
             seconds = _options.linger_s(life)
-            if seconds:
+            if seconds and not unread:  # else it is a reset, as on TCP
                 try:
                     super().shutdown(_stdlib.SHUT_WR)
                 except OSError:
                     return
-                _wait.in_thread(_wait.cooperative_hub(), _engine.linger, self.fileno(), seconds)
+                _wait.in_thread(_wait.cooperative_hub(), _connections.linger, self.fileno(), seconds)
+
+    def _has_unread(self) -> bool:
+        # Of several threads that look, each gets its answer at once: nothing is taken.
+        try:
+            return bool(
+                _connections.poll(self.fileno(), POLLIN, 0) and super().recv(1, _stdlib.MSG_PEEK | MSG_DONTWAIT)
+            )
+        except OSError:
+            return False
 
     def detach(self) -> int:
         if self.fileno() >= 0:
@@ -454,7 +504,7 @@ class socket(_Base):
             life = self._life
             if life is not None and not life.others(self):
                 # Later an engine knows it; in a forked child, it is the parent's that does.
-                inherited = _engine.is_child and _engine.kind(self.fileno()) == _engine.NOT_KCP
+                inherited = _engines.is_child and _connections.kind(self.fileno()) == _connections.NOT_KCP
                 if inherited or life.state in (State.NEW, State.BOUND, State.CONNECTING):
                     keep_detached(life, self.fileno())
         return super().detach()
@@ -465,12 +515,15 @@ class socket(_Base):
         if self._life is None or self.fileno() < 0:
             return super().getsockname()
         self._refresh(self._life)
+        self._refresh_names(self._life)
         return self._life.laddr
 
     def getpeername(self) -> Any:
         if self._life is None or self.fileno() < 0:
             return super().getpeername()
-        return self._allowed(Event.GETPEERNAME).raddr
+        life = self._allowed(Event.GETPEERNAME)
+        self._refresh_names(life)
+        return life.raddr
 
     def setsockopt(self, *args: Any) -> None:
         if self._life is None or self.fileno() < 0 or len(args) not in (3, 4):
@@ -504,7 +557,7 @@ class socket(_Base):
         if self._life is not None and not accepts and flags is not None:
             if self._life.state not in FLOWING:
                 _arguments.check(self._life.family, method, *args, flags)
-                self._raise_error()
+                self._raise_error(reads=events == POLLIN)
                 self._allowed(Event.RECV if events == POLLIN else Event.SEND)
             if flags & MSG_OOB:
                 if events == POLLIN:
@@ -516,31 +569,31 @@ class socket(_Base):
                 return _wait.cooperate(hub, self, events, method, args, flags)
             return method(self, *args) if flags is None else method(self, *args, flags)
         except (BrokenPipeError, ConnectionResetError):
-            self._raise_error()
+            self._raise_error(reads=events == POLLIN)
             raise
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         data: bytes = self._io(POLLIN, _Base.recv, (bufsize,), flags)
         if not data and bufsize:
-            self._raise_error()
+            self._raise_error(reads=True)
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         size: int = self._io(POLLIN, _Base.recv_into, (buffer, nbytes), flags)
         if not size and (nbytes or memoryview(buffer).nbytes):
-            self._raise_error()
+            self._raise_error(reads=True)
         return size
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         data, address = self._io(POLLIN, _Base.recvfrom, (bufsize,), flags)
         if not data and bufsize:
-            self._raise_error()
+            self._raise_error(reads=True)
         return data, address
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         size, address = self._io(POLLIN, _Base.recvfrom_into, (buffer, nbytes), flags)
         if not size and (nbytes or memoryview(buffer).nbytes):
-            self._raise_error()
+            self._raise_error(reads=True)
         return size, address
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
@@ -548,7 +601,7 @@ class socket(_Base):
         if self._life is not None:
             found &= ~_NOT_TCP_FLAGS
             if not data and bufsize:
-                self._raise_error()
+                self._raise_error(reads=True)
         return data, ancillary, found, address
 
     def recvmsg_into(self, buffers: Any, ancbufsize: int = 0, flags: int = 0, /) -> tuple[int, list[Any], int, Any]:
@@ -557,7 +610,7 @@ class socket(_Base):
         if self._life is not None:
             found &= ~_NOT_TCP_FLAGS
             if not size and any(memoryview(buffer).nbytes for buffer in buffers):
-                self._raise_error()
+                self._raise_error(reads=True)
         return size, ancillary, found, address
 
     def _send_now(self, data: Any, flags: Any) -> int:
@@ -565,7 +618,7 @@ class socket(_Base):
         life = self._life
         if life is None or life.state is not _CONNECTED or flags != 0:
             return 0
-        return _engine.send_now(self.fileno(), data)
+        return _connections.send_now(self.fileno(), data)
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         sent: int = self._send_now(data, flags) or self._io(POLLOUT, _Base.send, (data,), flags)

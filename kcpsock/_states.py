@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The life of a KCP socket: one enum, one table. `python -m kcpsock._states` prints docs/states.md from it.
+"""The life of a KCP socket: one enum, one table. `python -m kcpsock._states` prints it as in docs/states.md.
 
 A method asks `following(state, event)` before it does anything: the answer is the state that comes next, or the OSError
 that Linux TCP raises there. What the kernel keeps by itself stays out: a half-closed connection is CONNECTED, its
@@ -128,7 +128,7 @@ def following(state: State, event: Event) -> State:
 
 
 def as_markdown() -> str:
-    """docs/states.md."""
+    """Its part of docs/states.md."""
     lines = [
         "# The states of a KCP socket",
         "",

@@ -3,7 +3,8 @@
 
 A thread without a gevent hub waits in the kernel, by calling the stdlib's own method; none is made for it. In a
 greenlet the call is tried without waiting, and when it would block the greenlet sleeps on its hub's io watcher, so that
-the hub runs on. Any number of greenlets may wait on one socket; closing the socket gives each of them EBADF.
+the hub runs on. Any number of greenlets may wait on one socket; closing the socket gives each of them EBADF. Who waits
+for it by gevent's select(), a selector or wait_read() is woken, as by a close of gevent's own sockets.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import _socket
 import math
 import time
+import weakref
 from errno import EBADF
 from typing import Any, Callable, Optional, Protocol, TypeVar
 
@@ -20,8 +22,8 @@ import gevent.threadpool  # noqa: F401  (likewise)
 from gevent._hub_local import get_hub_if_exists  # the only way to ask without making one
 from greenlet import getcurrent
 
-from . import _engine
-from ._engine import POLLIN, POLLOUT
+from . import _connections
+from ._connections import POLLIN, POLLOUT
 from ._errors import error_of, timed_out
 
 T = TypeVar("T")
@@ -33,9 +35,13 @@ _READY, _TIMED_OUT, _CLOSED = "ready", "timed out", "closed"
 
 
 class Waitable(Protocol):
-    """What is needed of a socket."""
+    """What is needed of a socket.
+
+    `_waits`: the greenlets that wait for it here, each with its hub and watcher. `_hub`: of the thread that made it.
+    """
 
     _waits: Optional[set[Any]]
+    _hub: Optional[weakref.ref[Any]]
 
     def fileno(self) -> int: ...
 
@@ -46,6 +52,12 @@ def cooperative_hub() -> Any:
     """The hub to wait in, or None when this thread waits natively."""
     hub = get_hub_if_exists()
     return None if hub is None or getcurrent() is hub else hub
+
+
+def hub_of_thread() -> Optional[weakref.ref[Any]]:
+    """This thread's hub, for a socket that is made here: a close in another thread tells it."""
+    hub = get_hub_if_exists()
+    return None if hub is None else weakref.ref(hub)
 
 
 def cooperate(hub: Any, sock: Any, events: int, method: Callable[..., T], args: Any, flags: Optional[int]) -> T:
@@ -78,7 +90,7 @@ def attempt(
             impatient.detach()
     if flags is not None:
         return method(sock, *args, flags | _socket.MSG_DONTWAIT)
-    if fd >= 0 and timeout is None and not _engine.poll(fd, events, 0):
+    if fd >= 0 and timeout is None and not _connections.poll(fd, events, 0):
         raise BlockingIOError
     return method(sock, *args)
 
@@ -89,7 +101,7 @@ def until_ready(sock: Waitable, events: int, timeout_s: Optional[float]) -> bool
     hub = cooperative_hub()
     while True:
         # A signal ends the native wait early; its Python handler has run, or raised, before the next round.
-        if _engine.poll(sock.fileno(), events, 0 if hub else _left_ms(deadline)):
+        if _connections.poll(sock.fileno(), events, 0 if hub else _left_ms(deadline)):
             return True
         if deadline is not None and time.monotonic() >= deadline:
             return False
@@ -108,6 +120,60 @@ def cancel(sock: Waitable) -> None:
             hub.loop.run_callback(waiter.switch, _CLOSED)
         else:
             hub.loop.run_callback_threadsafe(waiter.switch, _CLOSED)
+
+
+def wake_watchers(sock: Waitable) -> bool:
+    """Has those woken that watch the descriptor in a hub by other means than this module: select(), a selector,
+    wait_read(). To be called before the descriptor goes.
+
+    True: they wake up at the next turn of this thread's hub, and the descriptor has to stay open till then, since libev
+    must not be told of a closed one; see `close_later`.
+    """
+    fd, hub = sock.fileno(), get_hub_if_exists()
+    home = None if sock._hub is None else sock._hub()
+    if home is not None and home is not hub and home.loop is not None:
+        # The descriptor is not kept open for another thread's hub, which may never run again. If its number is another
+        # file's by then, who watches that one wakes up for nothing, as select() allows.
+        home.loop.run_callback_threadsafe(_wake_here, home.loop, fd)
+    return hub is not None and hub.loop is not None and bool(hub.loop.closing_fd(fd))
+
+
+def _wake_here(loop: Any, fd: int) -> None:
+    # Among the loop's callbacks: it would fall asleep over those that the woken watchers add behind them.
+    loop.closing_fd(fd)
+    turn = loop.timer(0)
+    turn.start(turn.close)
+
+
+def moved(sock: Waitable) -> None:
+    """Another open file is under the descriptor's number: hubs register it anew for who watches the number."""
+    fd = sock.fileno()
+    hubs = {get_hub_if_exists(), None if sock._hub is None else sock._hub()}
+    for hub in hubs:
+        if hub is None or hub.loop is None:
+            continue
+        if hub is get_hub_if_exists():
+            _register_anew(hub.loop, fd)
+        else:
+            hub.loop.run_callback_threadsafe(_register_anew, hub.loop, fd)
+
+
+def _register_anew(loop: Any, fd: int) -> None:
+    # libev compares what is watched with what it has told the kernel, by number; a new watcher makes it tell it again.
+    watcher = loop.io(fd, _HUB_EVENTS[POLLIN])
+    watcher.start(int)
+    watcher.close()
+
+
+def close_later(fd: int) -> None:
+    """Closes a descriptor when those that `wake_watchers` told have run."""
+    timer = get_hub_if_exists().loop.timer(0)  # a check, as gevent has it, would let the hub sleep first
+
+    def close() -> None:
+        timer.close()
+        _socket.close(fd)
+
+    timer.start(close)
 
 
 def resolved(family: int, address: Any) -> Any:

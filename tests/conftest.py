@@ -2,10 +2,12 @@
 """Fixtures for all tests."""
 
 import os
+import ssl
 
 import pytest
+import trustme
 
-from tests.support import leaks
+from tests.support import go_peer, leaks
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +28,15 @@ def require_peer():
     return require
 
 
+@pytest.fixture(scope="session")
+def go_program(require_peer):
+    """For tests that start the Go peer: it is built."""
+    try:
+        go_peer.build()
+    except go_peer.GoPeerMissing as missing:
+        require_peer(f"the Go peer ({missing})", False, go_peer.HOW_TO_INSTALL)
+
+
 @pytest.fixture
 def no_leaks():
     """The test fails if it leaves descriptors or threads behind."""
@@ -34,3 +45,25 @@ def no_leaks():
     kcpsock.create_server(("127.0.0.1", 0)).close()  # starts the engine, which stays
     with leaks.check():
         yield
+
+
+@pytest.fixture(scope="session")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def ca_file(authority, tmp_path_factory):
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def contexts(authority):
+    """A server's and a client's SSLContext that trust each other, for localhost."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client

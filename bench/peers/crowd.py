@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Many connections with little to say: both ends, one thread each, on epoll. crowd.go is kcp-go's; knows no kcpsock.
+"""Many connections with little to say: both ends, one thread each, on epoll. kcp-go's are in `gopeer bench`.
 
 Each connection writes a message once a second and gets it back. They take turns evenly over the second.
 """

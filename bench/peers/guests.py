@@ -7,13 +7,13 @@ nor a write that waits: the server picks a free port, and the client waits while
 
 import argparse
 import asyncio
-import json
 import os
-import resource
 import socket
 import sys
 import threading
 import time
+
+from program import cpu_seconds, giving_up, report
 
 CONVERSATION = 1
 QUEUE_WINDOWS = 2  # packets under way and queued at the sender, in windows
@@ -173,20 +173,6 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def cpu_seconds():
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def report(result):
-    print(json.dumps(result), flush=True)
-
-
-def give_up(seconds):
-    print(f"guests: gave up after {seconds:g} s", file=sys.stderr, flush=True)
-    os._exit(3)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["server", "client"])
@@ -198,16 +184,14 @@ def main():
     for name in ("sndwnd", "rcvwnd", "mtu", "nodelay", "interval", "resend", "nc"):
         parser.add_argument(f"--{name}", type=int, required=True, help="as of kcpsock_peer.py")
     options, _ = parser.parse_known_args()  # the rest: what these packages cannot set
-    timer = threading.Timer(options.timeout, give_up, [options.timeout])
-    timer.daemon = True
-    timer.start()
     commands = {
         ("aiokcp", "server"): aiokcp_server,
         ("aiokcp", "client"): aiokcp_client,
         ("kcp", "server"): kcp_server,
         ("kcp", "client"): kcp_client,
     }
-    asyncio.run(commands[options.package, options.command](options))
+    with giving_up(options.timeout):
+        asyncio.run(commands[options.package, options.command](options))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""The kcpsock end of bench/micro.py: packet crypt and FEC of the data plane alone. micro/main.go has the command line.
+"""The kcpsock end of bench/micro.py: packet crypt and FEC of the data plane alone. `gopeer micro` has the command
+line.
 
 crypt: one call into C seals or opens a batch, without the GIL, as an engine does; from Python it also costs the call.
-fec: one call into C takes many groups through the very functions that a session calls (cffi_build/fec_bench.c).
+fec: one call into C takes many groups through the very functions that a session calls (cffi_build/bare/fec_bench.c).
 """
 
 import argparse
-import json
 import os
-import sys
-import threading
 import time
 
+from program import giving_up, report
+
 from kcpsock import _crypt, _fec
-from kcpsock._native import ffi, lib
+from tests.support import bare
+from tests.support.bare import ffi, lib
 
 SLICE_NS = 4_000_000  # of measured time; a pause that falls into one slice leaves the median alone
 SIMD = ("", "plain C", "CLMUL", "AVX2", "AVX-512", "ARMv8")  # by ks_crypt_simd's numbers
@@ -29,20 +30,16 @@ GF = {
 
 def main():
     options = parse()
-    giving_up = threading.Timer(options.timeout, give_up, [options.timeout])
-    giving_up.daemon = True
-    giving_up.start()
-    if options.command == "about":
-        print(json.dumps(about()), flush=True)
-    else:
-        reset, run, size = {"crypt": crypt_work, "fec": fec_work, "null": null_work}[options.command](options)
-        slices = measure(reset, run, options.seconds)
-        if options.command == "null":
-            values = [took / calls for calls, took in slices]  # ns a call
-        else:
-            values = [calls * size / took * 1e3 for calls, took in slices]  # MB/s
-        print(json.dumps({"slices": values}), flush=True)
-    giving_up.cancel()
+    with giving_up(options.timeout):
+        report(about() if options.command == "about" else {"slices": slices(options)})
+
+
+def slices(options):
+    reset, run, size = {"crypt": crypt_work, "fec": fec_work, "null": null_work}[options.command](options)
+    found = measure(reset, run, options.seconds)
+    if options.command == "null":
+        return [took / calls for calls, took in found]  # ns a call
+    return [calls * size / took * 1e3 for calls, took in found]  # MB/s
 
 
 def measure(reset, run, seconds):
@@ -71,7 +68,7 @@ def measure(reset, run, seconds):
 
 def crypt_work(options):
     name, payload_bytes, batch = options.crypt, options.bytes, options.batch
-    crypt = _crypt.open_crypt(name, _crypt.key_of(name, "bench"))
+    crypt = bare.open_crypt(name, _crypt.key_of(name, "bench"))
     around = lib.ks_crypt_overhead(crypt)
     packet_bytes = payload_bytes + around
     space = ffi.new("uint8_t[]", packet_bytes * batch)
@@ -119,7 +116,7 @@ def fec_work(options):
 
 
 def null_work(_):
-    crypt = _crypt.open_crypt("none", bytes(32))
+    crypt = bare.open_crypt("none", bytes(32))
     space = ffi.new("uint8_t[]", 64)
     sizes = ffi.new("int32_t[]", 1)
     return nothing, lambda: lib.ks_crypt_seal_packets(crypt, space, 64, sizes, 0), 0  # a call for no packet
@@ -148,11 +145,6 @@ def parse():
     parser.add_argument("--seconds", type=float, default=0.2, help="measured time")
     parser.add_argument("--timeout", type=float, default=60, help="seconds after which the process gives up")
     return parser.parse_args()
-
-
-def give_up(seconds):
-    print(f"kcpsock_micro: gave up after {seconds:g} s", file=sys.stderr, flush=True)
-    os._exit(3)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The kcpsock end of the benchmarks: the command line and the output of main.go, in blocking Python.
+"""The kcpsock end of the benchmarks: the command line and the output of `gopeer bench`, in blocking Python.
 
 ``--module socket`` runs the same code over kernel TCP. Raw framing knows no end of stream and no connection before its
 first byte: ends are byte counts, and a client stays until it is told that the server has everything.
@@ -7,7 +7,6 @@ first byte: ends are byte counts, and a client stays until it is told that the s
 
 import argparse
 import importlib
-import json
 import os
 import resource
 import sys
@@ -15,6 +14,7 @@ import threading
 import time
 
 import crowd
+from program import cpu_seconds, fail, giving_up, report
 
 READ_BYTES = 1 << 20
 REST_ANSWER_SECONDS = 20.0
@@ -26,13 +26,10 @@ PROFILE_FIELDS = (  # options that bear the names of Profile's fields
 
 def main():
     options = parse(sys.argv[1:])
-    giving_up = threading.Timer(options.timeout, fail, [f"gave up after {options.timeout:g} s"])
-    giving_up.daemon = True
-    giving_up.start()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    COMMANDS[options.command](options)
-    giving_up.cancel()
+    with giving_up(options.timeout):
+        COMMANDS[options.command](options)
 
 
 def run_server(options):
@@ -235,23 +232,8 @@ def split_address(text):
     return host, int(port)
 
 
-def cpu_seconds():
-    """What this process has used so far, user and system, all threads (the engine's too)."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
 def wait_until_told():
     sys.stdin.readline()
-
-
-def report(result):
-    print(json.dumps(result), flush=True)
-
-
-def fail(message):
-    print(f"kcpsock_peer: {message}", file=sys.stderr, flush=True)
-    os._exit(3)
 
 
 def parse(arguments):

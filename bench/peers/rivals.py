@@ -1,21 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Who is measured, and how each one's peer program is started (and, for Go, built)."""
+"""Who is measured, and how each one's peer program is started; for kcp-go that is in tests/support/go_peer.py."""
 
 import dataclasses
 import importlib.util
 import os
 import pathlib
-import re
-import shutil
-import subprocess
 import sys
+
+from tests.support import go_peer
 
 PEERS = pathlib.Path(__file__).resolve().parent
 ROOT = PEERS.parent.parent
-BUILT = ROOT / "build" / "bench"
-GO_PROGRAM = BUILT / "kcpgo_peer"
-GO_MICRO = BUILT / "kcpgo_micro"
-GO_MODULE = "github.com/xtaci/kcp-go/v5"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +23,11 @@ class Rival:
 
     @property
     def is_go(self):
-        return self.program in ((str(GO_PROGRAM),), (str(GO_MICRO),))
+        return self.program[0] == str(go_peer.PROGRAM)
 
     @property
     def is_guest(self):
+        """Whether it is another package of PyPI: those take part as guests, in one scenario, with fewer bytes."""
         return bool(self.package)
 
 
@@ -40,8 +36,8 @@ _PYTHON = (sys.executable, str(PEERS / "kcpsock_peer.py"))
 _OURS = {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
 
 KCPSOCK = Rival("kcpsock", _PYTHON, environment=_OURS)
-KCP_GO = Rival("kcp-go", (str(GO_PROGRAM),))
-KCP_GO_1 = Rival("kcp-go GOMAXPROCS=1", (str(GO_PROGRAM),), environment={"GOMAXPROCS": "1"})
+KCP_GO = Rival("kcp-go", go_peer.command("bench"))
+KCP_GO_1 = Rival("kcp-go GOMAXPROCS=1", go_peer.command("bench"), environment={"GOMAXPROCS": "1"})
 TCP = Rival("TCP", _PYTHON, ("--module=socket",))
 
 # Other packages for KCP in Python, by their own interfaces.
@@ -56,7 +52,7 @@ OURS = KCPSOCK.name
 # Of micro.py: ours first.
 MICRO = (
     Rival("kcpsock", (sys.executable, str(PEERS / "kcpsock_micro.py")), environment=_OURS),
-    Rival("kcp-go", (str(GO_MICRO),)),
+    Rival("kcp-go", go_peer.command("micro")),
 )
 YARDSTICKS = (KCP_GO.name, KCP_GO_1.name)  # the better of the two in the same run is what kcpsock is held against
 
@@ -76,21 +72,16 @@ def chosen(names, known=ALL):
     return [by_name[name] for name in names.split(",")]
 
 
-def build_go(program=GO_PROGRAM, package=".", without="--rivals kcpsock,TCP"):
-    """Builds a Go peer into build/bench/; go itself skips what is up to date."""
-    if shutil.which("go") is None:
+def build_go(without="--rivals kcpsock,TCP"):
+    """Builds the Go peer, or ends the benchmark and says why not."""
+    try:
+        go_peer.build()
+    except go_peer.GoPeerMissing as missing:
         raise SystemExit(
-            "bench: there is no `go` on the PATH, so kcp-go cannot be measured. Install Go 1.24 or newer "
-            f"(package `golang`, or the archive from the Go project's site), or leave kcp-go out: {without}"
-        )
-    BUILT.mkdir(parents=True, exist_ok=True)
-    command = ["go", "build", "-o", str(program), package]
-    built = subprocess.run(command, cwd=PEERS, capture_output=True, text=True, check=False, timeout=600)
-    if built.returncode:
-        raise SystemExit(f"bench: `go build` in {PEERS} failed:\n{built.stderr}")
+            f"bench: kcp-go cannot be measured: {missing}\n{go_peer.HOW_TO_INSTALL}; or leave kcp-go out: {without}"
+        ) from None
 
 
 def kcp_go_version():
     """From go.mod: what was built."""
-    found = re.search(rf"{re.escape(GO_MODULE)} (v\S+)", (PEERS / "go.mod").read_text(encoding="utf-8"))
-    return found.group(1) if found else "unknown"
+    return "v" + go_peer.from_go_mod(go_peer.KCP_GO)

@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""A transfer through a bad link: the project's own relay (tests/support/lossylink.c) between client and server.
+"""A transfer through a bad link: the project's own relay (tests/support/lossylink*.c) between client and server.
 
 The relay is one thread of its own process. It delays and drops by seeded chance, and it counts what entered it and what
 left: the same instrument for whoever sends. Its CPU is nobody's.
 """
 
-import sys
-
-from peers import process, rivals
-
-sys.path.append(str(rivals.ROOT))  # after bench/, whose names come first
-from tests.support import lossylink  # noqa: E402
+from peers import process
+from tests.support import lossylink
 
 SLOTS = 1 << 17  # packets under way, each direction: more than any window here
 BUFFER_BYTES = 64 << 20  # a whole window may come in one burst, and the kernel counts 2.3 KB for a packet
-LINK = "tests/support/lossylink.c: a relay on loopback, one process, seeded loss of single packets, order kept"
+LINK = "tests/support/lossylink*.c: a relay on loopback, one process, seeded loss of single packets, order kept"
 
 
 def transfer(rival, arguments, *, rtt_ms, loss, seed, timeout):

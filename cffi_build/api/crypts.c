@@ -1,48 +1,38 @@
 /* SPDX-License-Identifier: MIT */
-#include "crypts.h"
+#include "api/crypts.h"
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <pthread.h>
+#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #if defined(__linux__) && !defined(KS_PLAIN)
 #include <link.h>
 #endif
 
-#include "block.h"
-#include "crc32.h"
-#include "crypt.h"
-#include "err.h"
-#include "ghash.h"
-#include "mem.h"
-#include "octets.h"
-#include "poly1305.h"
-#include "simd.h"
-#include "keystream.h"
+#include "base/lock.h"
+#include "crypt/block.h"
+#include "crypt/crypt.h"
+#include "base/mem.h"
 
 #define CRYPTS_MAX 4096
 
 /* Number i + 1 is table[i]. */
-static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
+static ks_lock table_lock = KS_LOCK_INIT(KS_RANK_CRYPTS);
 static ks_crypt *table[CRYPTS_MAX];
-static ks_entropy entropy; /* for what is sealed here */
-static pid_t entropy_owner;
 
-/* Locks the table in any case; every use ends with leave(). */
-static ks_crypt *enter(int crypt)
+ks_crypt *ks_crypts_enter(int crypt)
 {
-    pthread_mutex_lock(&table_lock);
+    ks_lock_take(&table_lock);
     return crypt < 1 || crypt > CRYPTS_MAX ? NULL : table[crypt - 1];
 }
 
-static int leave(int result)
+int ks_crypts_leave(int result)
 {
-    pthread_mutex_unlock(&table_lock);
+    ks_lock_release(&table_lock);
     return result;
 }
 
-static ks_block *new_block(int cipher, const uint8_t *key, size_t size)
+ks_block *ks_cipher_new(int cipher, const uint8_t *key, size_t size)
 {
     switch (cipher) {
     case KS_CIPHER_TWOFISH:
@@ -58,7 +48,7 @@ static ks_block *new_block(int cipher, const uint8_t *key, size_t size)
     }
 }
 
-static bool is_key_of(int cipher, const uint8_t *key, int size)
+bool ks_cipher_takes(int cipher, const uint8_t *key, int size)
 {
     if (key == NULL)
         return false;
@@ -73,7 +63,7 @@ static bool is_valid(int mode, int cipher, const uint8_t *key, int key_len, cons
     if (key_len < 0 || (key == NULL && key_len > 0) || mode < KS_CRYPT_NONE || mode > KS_CRYPT_CHACHA20)
         return false;
     if (cipher != KS_CIPHER_GIVEN)
-        return given == NULL && is_key_of(cipher, key, key_len) &&
+        return given == NULL && ks_cipher_takes(cipher, key, key_len) &&
                (mode == KS_CRYPT_CFB || (mode == KS_CRYPT_GCM && cipher != KS_CIPHER_TEA && cipher != KS_CIPHER_XTEA));
     if (mode == KS_CRYPT_CFB || mode == KS_CRYPT_GCM)
         return given != NULL && (given->block_len == 16 || (given->block_len == 8 && mode == KS_CRYPT_CFB));
@@ -91,20 +81,20 @@ int ks_crypt_open(int mode, int cipher, const uint8_t *key, int key_len, uintptr
         return -EINVAL;
     }
     if (cipher != KS_CIPHER_GIVEN) {
-        block = new_block(cipher, key, (size_t)key_len);
+        block = ks_cipher_new(cipher, key, (size_t)key_len);
         if (block == NULL)
             return -ENOMEM;
     }
     ks_crypt *c = ks_crypt_new((ks_crypt_mode)mode, key, (size_t)key_len, block);
     if (c == NULL)
         return -ENOMEM;
-    pthread_mutex_lock(&table_lock);
+    ks_lock_take(&table_lock);
     int i = 0;
     while (i < CRYPTS_MAX && table[i] != NULL)
         i++;
     if (i < CRYPTS_MAX)
         table[i] = c;
-    leave(0);
+    (void)ks_crypts_leave(0);
     if (i == CRYPTS_MAX)
         ks_crypt_del(c);
     return i < CRYPTS_MAX ? i + 1 : -EMFILE;
@@ -112,10 +102,10 @@ int ks_crypt_open(int mode, int cipher, const uint8_t *key, int key_len, uintptr
 
 ks_crypt *ks_crypt_take(int crypt)
 {
-    ks_crypt *c = enter(crypt);
+    ks_crypt *c = ks_crypts_enter(crypt);
     if (c != NULL)
         table[crypt - 1] = NULL;
-    leave(0);
+    (void)ks_crypts_leave(0);
     return c;
 }
 
@@ -126,68 +116,9 @@ int ks_crypt_close(int crypt)
     return c == NULL ? -EBADF : 0;
 }
 
-int ks_crypt_overhead(int crypt)
+void ks_crypts_forget_holder(void)
 {
-    const ks_crypt *c = enter(crypt);
-    return leave(c == NULL ? -EBADF : (int)(ks_crypt_head(c) + ks_crypt_tail(c)));
-}
-
-/* A forked child must not draw the parent's nonces again. */
-static void own_entropy(void)
-{
-    if (entropy_owner != getpid()) {
-        ks_wipe(&entropy, sizeof entropy);
-        entropy_owner = getpid();
-    }
-}
-
-int ks_crypt_seal_packets(int crypt, uint8_t *space, int stride, int32_t *sizes, int n)
-{
-    const ks_crypt *c = enter(crypt);
-    if (c == NULL)
-        return leave(-EBADF);
-    if (n < 0 || stride < 0 || (n > 0 && (space == NULL || sizes == NULL)))
-        return leave(-EINVAL);
-    int32_t around = (int32_t)(ks_crypt_head(c) + ks_crypt_tail(c));
-    for (int i = 0; i < n; i++) {
-        if (sizes[i] < 0 || stride < around || sizes[i] > stride - around)
-            return leave(-EINVAL);
-    }
-    own_entropy();
-    ks_packet packets[64];
-    for (int done = 0; done < n;) {
-        int batch = n - done < 64 ? n - done : 64;
-        for (int i = 0; i < batch; i++) {
-            sizes[done + i] += around;
-            packets[i] = (ks_packet){space + (size_t)(done + i) * (size_t)stride, (size_t)sizes[done + i]};
-        }
-        if (ks_crypt_seal(c, &entropy, packets, (size_t)batch) != KS_OK)
-            return leave(-EAGAIN);
-        done += batch;
-    }
-    return leave(0);
-}
-
-int ks_crypt_open_packets(int crypt, uint8_t *space, int stride, int32_t *sizes, int n)
-{
-    const ks_crypt *c = enter(crypt);
-    if (c == NULL)
-        return leave(-EBADF);
-    if (n < 0 || stride < 0 || (n > 0 && (space == NULL || sizes == NULL)))
-        return leave(-EINVAL);
-    for (int i = 0; i < n; i++) {
-        if (sizes[i] < 0 || sizes[i] > stride)
-            return leave(-EINVAL);
-    }
-    int good = 0;
-    for (int i = 0; i < n; i++) {
-        uint8_t *payload;
-        size_t size;
-        int result = ks_crypt_open_untrusted(c, space + (size_t)i * (size_t)stride, (size_t)sizes[i], &payload, &size);
-        sizes[i] = result == KS_OK ? (int32_t)size : -1;
-        good += result == KS_OK;
-    }
-    return leave(good);
+    ks_lock_init(&table_lock, KS_RANK_CRYPTS);
 }
 
 /* ---- foreign block ciphers ---- */
@@ -269,13 +200,20 @@ typedef struct {
 static int elsewhere_encrypt(const ks_block *block, const uint8_t *in, uint8_t *out, size_t size)
 {
     const elsewhere *e = (const elsewhere *)(const void *)block;
-    return size == 0 ? 0 : e->encrypt(e->id, in, out, size);
+    if (size == 0)
+        return 0;
+    ks_python_enter();
+    int result = e->encrypt(e->id, in, out, size);
+    ks_python_leave();
+    return result;
 }
 
 static int elsewhere_del(ks_block *block)
 {
     elsewhere *e = (elsewhere *)(void *)block;
+    ks_python_enter();
     e->encrypt(e->id, NULL, NULL, 0);
+    ks_python_leave();
     ks_free(e);
     return 0;
 }
@@ -289,68 +227,4 @@ uintptr_t ks_crypt_elsewhere(ks_encrypt_elsewhere *encrypt, int id, int block_le
     e->encrypt = encrypt;
     e->id = id;
     return (uintptr_t)e;
-}
-
-/* ---- the parts alone ---- */
-
-int ks_crypt_simd(int level)
-{
-    if (level > KS_SIMD_ARM || (level >= 0 && ks_simd_select((ks_simd_level)level) != KS_OK))
-        return -EOPNOTSUPP;
-    return (int)ks_simd();
-}
-
-int ks_crypt_block(int cipher, const uint8_t *key, int key_len, const uint8_t *in, uint8_t *out, int size)
-{
-    if (!is_key_of(cipher, key, key_len) || in == NULL || out == NULL || size < 0)
-        return -EINVAL;
-    ks_block *block = new_block(cipher, key, (size_t)key_len);
-    if (block == NULL)
-        return -ENOMEM;
-    int result = (size_t)size % block->block_len != 0 ? -EINVAL : block->encrypt(block, in, out, (size_t)size);
-    block->destructor(block);
-    return result;
-}
-
-int ks_crypt_stream(int cipher, const uint8_t key[32], const uint8_t *nonce, uint32_t counter, uint8_t *data, int size)
-{
-    ks_keystream stream;
-    ks_keystream_run run;
-    if (key == NULL || nonce == NULL || data == NULL || size < 0)
-        return -EINVAL;
-    if (cipher == KS_CIPHER_SALSA20) {
-        ks_salsa20_init(&stream, key);
-        run = ks_salsa20_run(data, (size_t)size, nonce, counter);
-    } else if (cipher == KS_CIPHER_CHACHA20) {
-        ks_chacha20_init(&stream, key);
-        run = ks_chacha20_run(data, (size_t)size, nonce, counter);
-    } else
-        return -EINVAL;
-    ks_keystream_xor(&stream, &run, 1);
-    ks_wipe(&stream, sizeof stream);
-    return 0;
-}
-
-int ks_crypt_ghash(const uint8_t h[16], const uint8_t *data, int size, uint8_t digest[16])
-{
-    ks_ghash ghash;
-    if (h == NULL || data == NULL || size < 0 || digest == NULL)
-        return -EINVAL;
-    ks_ghash_init(&ghash, h);
-    ks_ghash_digest(&ghash, data, (size_t)size, digest);
-    ks_wipe(&ghash, sizeof ghash);
-    return 0;
-}
-
-int ks_crypt_poly1305(const uint8_t key[32], const uint8_t *data, int size, uint8_t tag[16])
-{
-    if (key == NULL || data == NULL || size < 0 || tag == NULL)
-        return -EINVAL;
-    ks_poly1305(key, data, (size_t)size, tag);
-    return 0;
-}
-
-uint32_t ks_crypt_crc32(const uint8_t *data, int size)
-{
-    return data == NULL || size < 0 ? 0 : ks_crc32(data, (size_t)size);
 }

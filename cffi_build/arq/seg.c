@@ -1,37 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-#include "seg.h"
+#include "arq/seg.h"
 
 #include <string.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* Payload of a small segment: with the bookkeeping it fills 256 bytes. */
 #define SMALL_CAP (256u - (uint32_t)sizeof(ks_seg) - KS_KCP_HEAD)
 #define RING_FIRST 16u
 
-uint32_t ks_load32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
 
-void ks_store32(uint8_t *p, uint32_t v)
-{
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-    p[2] = (uint8_t)(v >> 16);
-    p[3] = (uint8_t)(v >> 24);
-}
 
-uint16_t ks_load16(const uint8_t *p)
-{
-    return (uint16_t)(p[0] | p[1] << 8);
-}
 
-void ks_store16(uint8_t *p, uint16_t v)
-{
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-}
 
 /* ---- segments ---- */
 
@@ -49,6 +29,7 @@ void ks_seg_pools_free(ks_seg_pools *pools)
 
 ks_seg *ks_seg_new(ks_seg_pools *pools, uint32_t bytes)
 {
+    KS_ASSERT(bytes <= KS_SEG_BYTES_MAX);
     bool small = bytes <= SMALL_CAP;
     ks_seg *seg = ks_pool_get(small ? &pools->small : &pools->large);
     if (seg == NULL)
@@ -61,11 +42,13 @@ ks_seg *ks_seg_new(ks_seg_pools *pools, uint32_t bytes)
 
 void ks_seg_ref(ks_seg *seg)
 {
+    KS_ASSERT(seg->refs > 0 && seg->refs < UINT16_MAX);
     seg->refs++;
 }
 
 void ks_seg_unref(ks_seg *seg)
 {
+    KS_ASSERT(seg->refs > 0);
     if (--seg->refs == 0)
         ks_pool_put(seg);
 }
@@ -75,6 +58,7 @@ void ks_seg_unref(ks_seg *seg)
 /* Makes room for `count` slots from lo on; [lo, lo + held) is in use. */
 int ks_ring_reserve(ks_ring *r, uint32_t lo, uint32_t held, uint32_t count)
 {
+    KS_ASSERT(held <= r->capacity);
     if (count <= r->capacity)
         return KS_OK;
     uint32_t capacity = ks_max32(r->capacity, RING_FIRST);

@@ -8,20 +8,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "mem.h"
+#include "base/checks.h"
+#include "base/mem.h"
+#include "base/serial.h"
+#include "path/path.h"
 
 #define KS_KCP_HEAD 24u       /* bytes of a segment's header on the wire */
+enum { KS_KCP_PUSH = 81, KS_KCP_ACK = 82, KS_KCP_WASK = 83, KS_KCP_WINS = 84 }; /* its command, octet 4 */
 #define KS_KCP_MTU_MAX 1500u
 #define KS_SEG_BYTES_MAX (KS_KCP_MTU_MAX - KS_KCP_HEAD)
+#define KS_SEG_SLAB_BYTES (sizeof(ks_seg) + KS_KCP_MTU_MAX) /* of memory, for a large one */
 
 /* One segment, sent or received: bookkeeping, then its wire image (header and payload in one slab). */
 typedef struct ks_seg {
     struct ks_seg *prev, *next; /* in its level's list while in flight */
     uint32_t txno;              /* number of its latest transmission */
     uint32_t sn, ts;
+    ks_path_mark mark;          /* of its latest transmission */
     uint16_t len, cap;          /* payload bytes: held, room for */
     uint16_t refs;              /* ks_seg_ref; freed at 0 */
     uint8_t frg, level, xmit;
+    uint8_t pieced;             /* sender: transmissions in pieces (kcp_pieces.h) */
     uint8_t wire[];
 } ks_seg;
 
@@ -50,6 +57,7 @@ typedef struct {
 
 static inline ks_seg **ks_ring_at(const ks_ring *ring, uint32_t sn)
 {
+    KS_ASSERT(ring->capacity > 0);
     return &ring->slot[sn & ring->mask];
 }
 
@@ -57,26 +65,5 @@ static inline ks_seg **ks_ring_at(const ks_ring *ring, uint32_t sn)
 int ks_ring_reserve(ks_ring *ring, uint32_t lo, uint32_t held, uint32_t count);
 /* Gives back [lo, lo + held) and the ring's memory. */
 void ks_ring_drop(ks_ring *ring, uint32_t lo, uint32_t held);
-
-static inline uint32_t ks_min32(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
-static inline uint32_t ks_max32(uint32_t a, uint32_t b)
-{
-    return a > b ? a : b;
-}
-
-/* True when a comes after b, across the wrap of 32 bits. */
-static inline bool ks_after(uint32_t a, uint32_t b)
-{
-    return (int32_t)(a - b) > 0;
-}
-
-uint32_t ks_load32(const uint8_t *p);
-void ks_store32(uint8_t *p, uint32_t v);
-uint16_t ks_load16(const uint8_t *p);
-void ks_store16(uint8_t *p, uint16_t v);
 
 #endif

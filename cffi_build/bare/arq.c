@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-#include "arq.h"
+#include "bare/arq.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
-#include "api.h"
-#include "err.h"
-#include "kcp.h"
-#include "mem.h"
-#include "profile.h"
+#include "base/lock.h"
+#include "base/err.h"
+#include "arq/kcp.h"
+#include "base/mem.h"
+#include "session/profile.h"
 
 #define ARQS_MAX 1024
 
@@ -28,19 +27,19 @@ typedef struct {
     uint64_t bytes_sent, bytes_received;
 } arq_end;
 
-static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
+static ks_lock table_lock = KS_LOCK_INIT(KS_RANK_ARQ);
 static arq_end *table[ARQS_MAX];
 
 /* Locks the table in any case; every use ends with leave(). */
 static arq_end *enter(int arq)
 {
-    pthread_mutex_lock(&table_lock);
+    ks_lock_take(&table_lock);
     return arq < 0 || arq >= ARQS_MAX ? NULL : table[arq];
 }
 
 static int leave(int result)
 {
-    pthread_mutex_unlock(&table_lock);
+    ks_lock_release(&table_lock);
     return result;
 }
 
@@ -50,7 +49,7 @@ int ks_arq_open(uint32_t conv, const ks_profile *profile, uint32_t first_sn)
         return -EINVAL;
     ks_kcp_config config = ks_profile_kcp_config(profile, conv, 0);
     config.stream = profile->stream != 0; /* framing is not asked: there is none */
-    pthread_mutex_lock(&table_lock);
+    ks_lock_take(&table_lock);
     int arq = 0;
     while (arq < ARQS_MAX && table[arq] != NULL)
         arq++;
@@ -168,7 +167,7 @@ int ks_arq_input(int arq, const uint8_t *bytes, int size, uint32_t now_ms)
         return leave(-EBADF);
     if (size < 0 || (bytes == NULL && size > 0))
         return leave(-EINVAL);
-    return leave(ks_kcp_input_untrusted(&e->kcp, bytes, (size_t)size, now_ms, false) < 0 ? -EBADMSG : 0);
+    return leave(ks_kcp_input_untrusted(&e->kcp, bytes, (size_t)size, (uint64_t)now_ms * 1000, false) < 0 ? -EBADMSG : 0);
 }
 
 typedef struct {
@@ -201,8 +200,8 @@ int ks_arq_flush(int arq, uint32_t now_ms, int force)
     if (e == NULL)
         return leave(-EBADF);
     queueing q = {e, 0};
-    if (force || ks_kcp_next(&e->kcp, now_ms) == 0)
-        ks_kcp_flush(&e->kcp, now_ms, queue_packet, &q);
+    if (force || ks_kcp_next(&e->kcp, (uint64_t)now_ms * 1000) == 0)
+        ks_kcp_flush(&e->kcp, (uint64_t)now_ms * 1000, queue_packet, &q);
     return leave(q.made);
 }
 
@@ -230,7 +229,7 @@ int64_t ks_arq_next(int arq, uint32_t now_ms)
     arq_end *e = enter(arq);
     if (e == NULL)
         return leave(-EBADF);
-    uint32_t wait = ks_kcp_next(&e->kcp, now_ms);
+    uint32_t wait = ks_kcp_next(&e->kcp, (uint64_t)now_ms * 1000);
     leave(0);
     return wait == UINT32_MAX ? -1 : (int64_t)wait;
 }

@@ -8,8 +8,12 @@
 
 #include <stdint.h>
 
+#include "base/cdef.h"
+
 struct ks_profile;
 struct ks_info;
+
+KS_CDEF
 
 /* -> a number; -EMFILE, -ENOMEM. Both ends start at first_sn; 0 is what every known peer does. */
 int ks_arq_open(uint32_t conv, const struct ks_profile *profile, uint32_t first_sn);
@@ -30,5 +34,7 @@ int64_t ks_arq_next(int arq, uint32_t now_ms);
 int ks_arq_info(int arq, struct ks_info *info);
 /* -> 1 after 20 transmissions of one segment, else 0. */
 int ks_arq_is_dead(int arq);
+
+KS_CDEF_END
 
 #endif

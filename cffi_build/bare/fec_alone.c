@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "fec_alone.h"
+#include "bare/fec_alone.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
-#include "fec.h"
-#include "mem.h"
+#include "base/lock.h"
+#include "fec/fec.h"
+#include "base/mem.h"
 
 #define ENDS_MAX 1024
 #define PACKET_MAX 2048 /* KCP packet */
@@ -29,19 +29,19 @@ typedef struct {
     queue wire, rebuilt;
 } fec_end;
 
-static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
+static ks_lock table_lock = KS_LOCK_INIT(KS_RANK_FEC);
 static fec_end *table[ENDS_MAX];
 
 /* Locks the table in any case; every use ends with leave(). */
 static fec_end *enter(int fec)
 {
-    pthread_mutex_lock(&table_lock);
+    ks_lock_take(&table_lock);
     return fec < 0 || fec >= ENDS_MAX ? NULL : table[fec];
 }
 
 static int leave(int result)
 {
-    pthread_mutex_unlock(&table_lock);
+    ks_lock_release(&table_lock);
     return result;
 }
 
@@ -120,7 +120,7 @@ int ks_fec_alone_open(int ds, int ps, const uint8_t *coefs, uint32_t first_seqid
     bool known = ds != 0 || ps != 0;
     if (known && !is_code(ds, ps))
         return -EINVAL;
-    pthread_mutex_lock(&table_lock);
+    ks_lock_take(&table_lock);
     int fec = 0;
     while (fec < ENDS_MAX && table[fec] != NULL)
         fec++;
@@ -202,7 +202,7 @@ int ks_fec_alone_counts(int fec, uint64_t counts[8])
     const ks_fec_counts *c = ks_fec_decoder_counts(e->decoder);
     uint32_t ds, ps;
     ks_fec_decoder_code(e->decoder, &ds, &ps);
-    const uint64_t all[8] = {c->recovered, c->errs, c->parity_shards, c->full_sets, c->short_sets, ds, ps, e->blocks.used};
+    const uint64_t all[8] = {c->fec_recovered, c->fec_errs, c->fec_parity_shards, c->fec_full_sets, c->fec_short_sets, ds, ps, e->blocks.used};
     memcpy(counts, all, sizeof all);
     return leave(0);
 }

@@ -9,7 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gf256.h"
+#include "base/cdef.h"
+#include "fec/gf256.h"
+
+KS_CDEF
 
 /* -> a number; -EMFILE, -ENOMEM. coefs NULL: computed in C. ds and ps 0: no encoder, and a decoder that knows no code. */
 int ks_fec_alone_open(int ds, int ps, const uint8_t *coefs, uint32_t first_seqid);
@@ -35,5 +38,7 @@ int ks_gf_muladd_flat(uint8_t *dst, size_t stride, const uint8_t *coefs, size_t 
  * heads not counted). Decoding loses `losses` data packets of each group. -> 0; -EIO: not all was rebuilt. */
 int ks_fec_bench_encode(int ds, int ps, const uint8_t *coefs, int packet_bytes, int groups);
 int ks_fec_bench_decode(int ds, int ps, const uint8_t *coefs, int packet_bytes, int groups, int losses);
+
+KS_CDEF_END
 
 #endif

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "fec_alone.h"
-#include "fec_code.h"
+#include "bare/fec_alone.h"
+#include "fec/fec_code.h"
 
 /* One group on the wire. Its parity doesn't depend on seqids, so it serves as every group. */
 typedef struct {
@@ -111,7 +111,7 @@ int ks_fec_bench_decode(int ds, int ps, const uint8_t *coefs, int packet_bytes, 
         decode_group(d, &t, 1, 0, &sum);
         for (int g = 0; g < groups; g++)
             decode_group(d, &t, 2 + (uint32_t)g, (uint32_t)losses, &sum);
-        if (sum.packets != (uint64_t)groups * (uint64_t)losses || ks_fec_decoder_counts(d)->errs != 0)
+        if (sum.packets != (uint64_t)groups * (uint64_t)losses || ks_fec_decoder_counts(d)->fec_errs != 0)
             result = -EIO;
     }
     ks_fec_decoder_del(d);

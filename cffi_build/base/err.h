@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Result codes inside the data plane. Functions that can fail return >= 0 or one of these; api.c passes -errno to Python. */
+/* Result codes inside the data plane. Functions that can fail return >= 0 or one of these; api passes -errno to Python. */
 #ifndef KS_ERR_H
 #define KS_ERR_H
 

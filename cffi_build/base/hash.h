@@ -7,8 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "err.h"
-#include "mem.h"
+#include "base/checks.h"
+#include "base/err.h"
+#include "base/mem.h"
 
 typedef struct ks_hnode {
     struct ks_hnode *next;
@@ -36,6 +37,7 @@ static inline uint64_t ks_mix(uint64_t x)
 
 static inline ks_hnode **ks_hash_bucket(const ks_hash *h, uint64_t key)
 {
+    KS_ASSERT(h->capacity > 0 && (h->capacity & (h->capacity - 1)) == 0);
     return &h->bucket[ks_mix(key) & (h->capacity - 1)];
 }
 
@@ -59,12 +61,14 @@ static inline int ks_hash_resize(ks_hash *h, uint32_t capacity)
 /* KS_OK, or KS_ENOMEM for the very first node only: a table that can't grow goes on with longer chains. */
 static inline int ks_hash_insert(ks_hash *h, ks_hnode *node, uint64_t key)
 {
+    KS_ASSERT((h->count == 0) == (h->bucket == NULL) && (h->bucket == NULL) == (h->capacity == 0));
     if (h->count >= h->capacity && ks_hash_resize(h, h->capacity ? h->capacity * 2 : 4) != KS_OK && h->capacity == 0)
         return KS_ENOMEM;
     ks_hnode **b = ks_hash_bucket(h, key);
     node->key = key;
     node->next = *b;
     *b = node;
+    KS_ASSERT(node->next != node); /* it was not in here */
     h->count++;
     return KS_OK;
 }
@@ -91,9 +95,12 @@ static inline ks_hnode *ks_hash_find(const ks_hash *h, uint64_t key)
 /* The node must be in the table. The last one out gives the table's memory back. */
 static inline void ks_hash_remove(ks_hash *h, ks_hnode *node)
 {
+    KS_ASSERT(h->count > 0);
     ks_hnode **at = ks_hash_bucket(h, node->key);
-    while (*at != node)
+    while (*at != node) {
+        KS_ASSERT(*at != NULL);
         at = &(*at)->next;
+    }
     *at = node->next;
     if (--h->count == 0) {
         ks_free(h->bucket);

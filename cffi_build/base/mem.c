@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-#include "mem.h"
+#include "base/mem.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checks.h"
+
 static atomic_uint_fast64_t used_bytes;
 static atomic_uint_fast64_t fail_countdown;
+static atomic_uint_fast64_t bound_bytes = UINT64_C(1) << 30;
 
 /* Stands before every block of ks_alloc; 16 bytes keep the block aligned for any type. */
 typedef union {
@@ -58,6 +61,7 @@ void ks_free(void *block)
     if (block == NULL)
         return;
     head *h = (head *)block - 1;
+    KS_ASSERT(ks_mem_used() >= h->size);
     atomic_fetch_sub_explicit(&used_bytes, h->size, memory_order_relaxed);
     free(h);
 }
@@ -65,6 +69,17 @@ void ks_free(void *block)
 uint64_t ks_mem_used(void)
 {
     return atomic_load_explicit(&used_bytes, memory_order_relaxed);
+}
+
+void ks_mem_set_bound(uint64_t bytes)
+{
+    atomic_store_explicit(&bound_bytes, bytes, memory_order_relaxed);
+}
+
+bool ks_mem_allows(uint64_t more)
+{
+    uint64_t bound = atomic_load_explicit(&bound_bytes, memory_order_relaxed), used = ks_mem_used();
+    return used <= bound && more <= bound - used;
 }
 
 void ks_mem_fail_after(uint64_t n)
@@ -87,6 +102,15 @@ _Static_assert(sizeof(struct ks_chunk) <= CHUNK_HEAD, "the blocks start behind t
 static uint32_t chunk_blocks(const ks_pool *pool)
 {
     return (uint32_t)((KS_CHUNK_BYTES - CHUNK_HEAD) / pool->block_bytes);
+}
+
+/* Blocks handed out, returned and fresh make up the chunk; what is open has room. */
+KS_CHECKER void check_chunk(const ks_pool *pool, const ks_chunk *c)
+{
+    KS_ASSERT(c->pool == pool && c->used <= c->fresh && c->fresh <= chunk_blocks(pool));
+    KS_ASSERT((c->free_list == NULL) == (c->used == c->fresh));
+    KS_ASSERT(pool->used >= c->used && pool->spare <= KS_POOL_SPARE);
+    KS_ASSERT(pool->open == NULL || pool->open->prev == NULL);
 }
 
 static void open_insert(ks_pool *pool, ks_chunk *c)
@@ -118,6 +142,7 @@ void ks_pool_init(ks_pool *pool, size_t block_bytes)
 {
     memset(pool, 0, sizeof *pool);
     pool->block_bytes = (block_bytes + 15) & ~(size_t)15;
+    KS_ASSERT(pool->block_bytes >= sizeof(void *) && chunk_blocks(pool) > 0);
 }
 
 void ks_pool_trim(ks_pool *pool)
@@ -134,7 +159,9 @@ void ks_pool_trim(ks_pool *pool)
 
 void ks_pool_free(ks_pool *pool)
 {
+    KS_ASSERT(pool->used == 0);
     ks_pool_trim(pool);
+    KS_ASSERT(pool->open == NULL && pool->spare == 0);
 }
 
 void *ks_pool_get(ks_pool *pool)
@@ -152,6 +179,7 @@ void *ks_pool_get(ks_pool *pool)
         open_insert(pool, c);
         pool->spare++;
     }
+    KS_ASSERT(c->free_list != NULL || c->fresh < chunk_blocks(pool));
     void *block = c->free_list;
     if (block != NULL)
         memcpy(&c->free_list, block, sizeof(void *));
@@ -162,6 +190,7 @@ void *ks_pool_get(ks_pool *pool)
     if (c->free_list == NULL && c->fresh == chunk_blocks(pool))
         open_remove(pool, c);
     pool->used++;
+    KS_CHECK(check_chunk(pool, c));
     return block;
 }
 
@@ -169,6 +198,10 @@ void ks_pool_put(void *block)
 {
     ks_chunk *c = (ks_chunk *)((uintptr_t)block & ~(uintptr_t)(KS_CHUNK_BYTES - 1));
     ks_pool *pool = c->pool;
+    KS_CHECK(check_chunk(pool, c));
+    KS_ASSERT(c->used > 0 && ((uintptr_t)block % KS_CHUNK_BYTES - CHUNK_HEAD) % pool->block_bytes == 0);
+    KS_ASSERT(((uintptr_t)block % KS_CHUNK_BYTES - CHUNK_HEAD) / pool->block_bytes < c->fresh); /* it was handed out */
+    KS_ASSERT(block != c->free_list);
     int was_full = c->free_list == NULL && c->fresh == chunk_blocks(pool);
     memcpy(block, &c->free_list, sizeof(void *));
     c->free_list = block;

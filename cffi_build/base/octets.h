@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Octets for the packet crypt: integers in a given byte order, XOR, wiping, comparing in constant time. No state. */
+/* Octets: integers in a given byte order, XOR, wiping, comparing in constant time. No state. */
 #ifndef KS_OCTETS_H
 #define KS_OCTETS_H
 
@@ -12,6 +12,19 @@
 static inline uint32_t ks_rotl32(uint32_t x, int n)
 {
     return (x << n) | (x >> (32 - n));
+}
+
+static inline uint16_t ks_get_le16(const uint8_t *p)
+{
+    uint16_t v;
+    memcpy(&v, p, sizeof v);
+    return KS_BIG_ENDIAN ? __builtin_bswap16(v) : v;
+}
+
+static inline void ks_put_le16(uint8_t *p, uint16_t v)
+{
+    v = KS_BIG_ENDIAN ? __builtin_bswap16(v) : v;
+    memcpy(p, &v, sizeof v);
 }
 
 static inline uint32_t ks_get_le32(const uint8_t *p)

@@ -1,8 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-#include "timer.h"
+#include "base/timer.h"
 
-#include "err.h"
-#include "mem.h"
+#include "base/checks.h"
+#include "base/err.h"
+#include "base/mem.h"
+
+/* Each is due no later than the two below it, and knows its place. */
+KS_CHECKER void check_at(const ks_timers *t, uint32_t place)
+{
+    KS_ASSERT(t->count <= t->capacity && place < t->count);
+    KS_ASSERT(t->heap[place]->place == place && t->heap[place]->due_ms != KS_NEVER);
+    KS_ASSERT(place == 0 || t->heap[(place - 1) / 2]->due_ms <= t->heap[place]->due_ms);
+    for (uint32_t child = 2 * place + 1; child < t->count && child <= 2 * place + 2; child++)
+        KS_ASSERT(t->heap[place]->due_ms <= t->heap[child]->due_ms);
+}
 
 void ks_timer_init(ks_timer *timer)
 {
@@ -64,6 +75,7 @@ static void sift_down(ks_timers *t, uint32_t place, ks_timer *timer)
 static void disarm(ks_timers *t, ks_timer *timer)
 {
     uint32_t place = timer->place;
+    KS_ASSERT(place < t->count && t->heap[place] == timer);
     ks_timer *last = t->heap[--t->count];
     timer->due_ms = KS_NEVER;
     if (last == timer)
@@ -72,6 +84,8 @@ static void disarm(ks_timers *t, ks_timer *timer)
         sift_up(t, place, last);
     else
         sift_down(t, place, last);
+    KS_CHECK(check_at(t, last->place));
+    KS_CHECK(check_at(t, place));
 }
 
 void ks_timer_set(ks_timers *t, ks_timer *timer, uint64_t due_ms)
@@ -82,8 +96,10 @@ void ks_timer_set(ks_timers *t, ks_timer *timer, uint64_t due_ms)
         disarm(t, timer);
     if (due_ms == KS_NEVER)
         return;
+    KS_ASSERT(t->count < t->capacity); /* its owner has reserved room */
     timer->due_ms = due_ms;
     sift_up(t, t->count++, timer);
+    KS_CHECK(check_at(t, timer->place));
 }
 
 ks_timer *ks_timers_pop(ks_timers *t, uint64_t now_ms)
@@ -92,6 +108,7 @@ ks_timer *ks_timers_pop(ks_timers *t, uint64_t now_ms)
         return NULL;
     ks_timer *timer = t->heap[0];
     disarm(t, timer);
+    KS_ASSERT(timer->due_ms == KS_NEVER && (t->count == 0 || t->heap[0]->due_ms != KS_NEVER));
     return timer;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "aead.h"
+#include "crypt/aead.h"
 
-#include "octets.h"
-#include "poly1305.h"
+#include "base/octets.h"
+#include "crypt/poly1305.h"
 
 /* ---- GCM: counter blocks of many packets go through the block cipher in one call ---- */
 

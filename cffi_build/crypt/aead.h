@@ -3,10 +3,10 @@
 #ifndef KS_AEAD_H
 #define KS_AEAD_H
 
-#include "block.h"
-#include "crypt.h"
-#include "ghash.h"
-#include "keystream.h"
+#include "crypt/block.h"
+#include "crypt/crypt.h"
+#include "crypt/ghash.h"
+#include "crypt/keystream.h"
 
 #define KS_AEAD_NONCE 12u
 #define KS_AEAD_TAG 16u

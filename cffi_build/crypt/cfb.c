@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "cfb.h"
+#include "crypt/cfb.h"
 
-#include "octets.h"
+#include "base/octets.h"
 
 #define CHUNK 2048u /* a whole packet, as a rule */
 

@@ -5,8 +5,8 @@
 #ifndef KS_CFB_H
 #define KS_CFB_H
 
-#include "block.h"
-#include "crypt.h"
+#include "crypt/block.h"
+#include "crypt/crypt.h"
 
 #define KS_CFB_CLEAR 16u
 #define KS_CFB_BATCH 64u

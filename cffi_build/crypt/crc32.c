@@ -2,12 +2,12 @@
 /* Folding as in Gopal et al., "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ" (Intel, 2009). A fold constant
  * for a distance of d bits is the pair x^(d+32), x^(d-32) mod P, reflected, shifted left by one. What is left after folding,
  * 16 bytes, has the message's CRC and goes through the table: at this length that is as fast as Barrett's reduction. */
-#include "crc32.h"
+#include "crypt/crc32.h"
 
 #include <pthread.h>
 
-#include "octets.h"
-#include "simd.h"
+#include "base/octets.h"
+#include "crypt/simd.h"
 #if KS_X86
 #include <immintrin.h>
 #endif

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* Heads and tails, and which mode does what between them. */
-#include "crypt.h"
+#include "crypt/crypt.h"
 
-#include "aead.h"
-#include "block.h"
-#include "cfb.h"
-#include "crc32.h"
-#include "err.h"
-#include "mem.h"
-#include "octets.h"
+#include "base/checks.h"
+#include "crypt/aead.h"
+#include "crypt/block.h"
+#include "crypt/cfb.h"
+#include "crypt/crc32.h"
+#include "crypt/nonces.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/octets.h"
 
 #define NONCE 16u /* of the modes with a crc32 */
 #define HEAD (NONCE + 4u)
@@ -16,10 +18,12 @@
 #define BATCH 64u
 #define PEEK 32u /* what stands before a payload's first bytes, and they, in whole blocks */
 
+_Static_assert(KS_NONCE_OWN == KS_AEAD_NONCE && KS_NONCE_OWN < NONCE, "a nonce is its own, and what else there is");
 _Static_assert(HEAD + KS_CRYPT_PEEK <= PEEK, "a peek is long enough");
 _Static_assert(BATCH <= KS_CFB_BATCH && BATCH <= KS_AEAD_BATCH && NONCE == KS_CFB_CLEAR, "what the modes expect");
 
 struct ks_crypt {
+    uint32_t refs;
     ks_crypt_mode mode;
     ks_block *block; /* KS_CRYPT_CFB, KS_CRYPT_GCM: owned */
     union {
@@ -81,6 +85,7 @@ ks_crypt *ks_crypt_new(ks_crypt_mode mode, const uint8_t *key, size_t key_size, 
             block->destructor(block);
         return NULL;
     }
+    c->refs = 1;
     c->mode = mode;
     c->block = block;
     if (set_key(c, key) != 0) {
@@ -90,9 +95,18 @@ ks_crypt *ks_crypt_new(ks_crypt_mode mode, const uint8_t *key, size_t key_size, 
     return c;
 }
 
+ks_crypt *ks_crypt_ref(ks_crypt *crypt)
+{
+    KS_ASSERT(crypt == NULL || crypt->refs > 0);
+    if (crypt != NULL)
+        crypt->refs++;
+    return crypt;
+}
+
 void ks_crypt_del(ks_crypt *crypt)
 {
-    if (crypt == NULL)
+    KS_ASSERT(crypt == NULL || crypt->refs > 0);
+    if (crypt == NULL || --crypt->refs > 0)
         return;
     if (crypt->block != NULL)
         crypt->block->destructor(crypt->block);
@@ -122,13 +136,22 @@ static void xor_packet(const ks_crypt *c, uint8_t *packet, size_t size)
     ks_xor(packet + NONCE, c->xor_table + NONCE, n - NONCE);
 }
 
-static int seal_batch(const ks_crypt *c, ks_entropy *entropy, const ks_packet *packets, size_t n)
+static int put_nonce(const ks_crypt *c, ks_nonces *nonces, ks_entropy *entropy, uint8_t *head)
 {
-    size_t least = ks_crypt_head(c) + ks_crypt_tail(c), nonce = is_aead(c) ? KS_AEAD_NONCE : NONCE;
+    int result = ks_nonces_make(nonces, entropy, head);
+    if (result == KS_OK && !is_aead(c))
+        result = ks_entropy_take(entropy, head + KS_NONCE_OWN, NONCE - KS_NONCE_OWN);
+    return result;
+}
+
+static int seal_batch(const ks_crypt *c, ks_nonces *nonces, ks_entropy *entropy, const ks_packet *packets, size_t n)
+{
+    KS_ASSERT(n <= BATCH && (c->block != NULL) == (c->mode == KS_CRYPT_CFB || c->mode == KS_CRYPT_GCM));
+    size_t least = ks_crypt_head(c) + ks_crypt_tail(c);
     for (size_t i = 0; i < n; i++) {
         uint8_t *data = packets[i].data;
         size_t size = packets[i].size;
-        if (size < least || ks_entropy_take(entropy, data, nonce) != KS_OK)
+        if (size < least || put_nonce(c, nonces, entropy, data) != KS_OK)
             return KS_EAGAIN;
         if (!is_aead(c))
             ks_put_le32(data + NONCE, ks_crc32(data + HEAD, size - HEAD));
@@ -150,12 +173,12 @@ static int seal_batch(const ks_crypt *c, ks_entropy *entropy, const ks_packet *p
     return KS_OK;
 }
 
-int ks_crypt_seal(const ks_crypt *crypt, ks_entropy *entropy, const ks_packet *packets, size_t n)
+int ks_crypt_seal(const ks_crypt *crypt, ks_nonces *nonces, ks_entropy *entropy, const ks_packet *packets, size_t n)
 {
     int result = KS_OK;
     while (n > 0 && result == KS_OK) {
         size_t batch = n < BATCH ? n : BATCH;
-        result = seal_batch(crypt, entropy, packets, batch);
+        result = seal_batch(crypt, nonces, entropy, packets, batch);
         packets += batch;
         n -= batch;
     }

@@ -2,10 +2,10 @@
 /* The carry-less kernels compute in POLYVAL's form (RFC 8452, appendix A: bytes reversed, h times x), where Montgomery's
  * reduction costs two products; sixteen blocks share one reduction. The plain one is Shoup's table of 4 bits: slow, and its
  * lookups depend on the data, which leaks through the cache on machines that have nothing better. */
-#include "ghash.h"
+#include "crypt/ghash.h"
 
-#include "octets.h"
-#include "simd.h"
+#include "base/octets.h"
+#include "crypt/simd.h"
 #if KS_X86
 #include <immintrin.h>
 #endif

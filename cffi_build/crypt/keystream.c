@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "keystream.h"
+#include "crypt/keystream.h"
 
-#include "octets.h"
-#include "simd.h"
+#include "base/octets.h"
+#include "crypt/simd.h"
 
 #define LANES_MAX 16
 #define EACH(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
@@ -11,7 +11,7 @@
 #define LEAVE
 #define LANES 4
 #define NAME(x) x##_4
-#include "keystream_lanes.h"
+#include "crypt/keystream_lanes.h"
 
 #if KS_X86
 #define ZERO_UPPER __builtin_ia32_vzeroupper(); /* see crc32.c */
@@ -19,13 +19,13 @@
 #define LEAVE ZERO_UPPER
 #define LANES 8
 #define NAME(x) x##_8
-#include "keystream_lanes.h"
+#include "crypt/keystream_lanes.h"
 
 #define TARGET __attribute__((target("avx512f")))
 #define LEAVE ZERO_UPPER
 #define LANES 16
 #define NAME(x) x##_16
-#include "keystream_lanes.h"
+#include "crypt/keystream_lanes.h"
 #endif
 
 #define SALSA20_FIRST 6

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* h = (h + block) * r mod 2^130 - 5: limbs of 44, 44, 42 bits where the compiler has 128-bit products, else five of 26. */
-#include "poly1305.h"
+#include "crypt/poly1305.h"
 
-#include "octets.h"
-#include "simd.h"
+#include "base/octets.h"
+#include "crypt/simd.h"
 #if KS_X86
 #include <immintrin.h>
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "simd.h"
+#include "crypt/simd.h"
 
 #include <stdatomic.h>
 
-#include "err.h"
+#include "base/err.h"
 
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>

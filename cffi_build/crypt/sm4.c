@@ -2,9 +2,9 @@
 /* SM4 (GB/T 32907-2016), four blocks side by side through tables that join the S-box with the linear map. */
 #include <pthread.h>
 
-#include "block.h"
-#include "mem.h"
-#include "octets.h"
+#include "crypt/block.h"
+#include "base/mem.h"
+#include "base/octets.h"
 
 typedef struct {
     ks_block block;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* TEA (Wheeler and Needham, 1994) and XTEA (1997), big-endian, on many blocks at once. */
-#include "block.h"
-#include "mem.h"
-#include "octets.h"
-#include "simd.h"
+#include "crypt/block.h"
+#include "base/mem.h"
+#include "base/octets.h"
+#include "crypt/simd.h"
 
 #define DELTA 0x9E3779B9u
 #define TEA_CYCLES 8
@@ -14,7 +14,7 @@
 #define LEAVE
 #define LANES 4
 #define NAME(x) x##_4
-#include "tea_lanes.h"
+#include "crypt/tea_lanes.h"
 
 #if KS_X86
 #define ZERO_UPPER __builtin_ia32_vzeroupper(); /* see crc32.c */
@@ -22,13 +22,13 @@
 #define LEAVE ZERO_UPPER
 #define LANES 8
 #define NAME(x) x##_8
-#include "tea_lanes.h"
+#include "crypt/tea_lanes.h"
 
 #define TARGET __attribute__((target("avx512f")))
 #define LEAVE ZERO_UPPER
 #define LANES 16
 #define NAME(x) x##_16
-#include "tea_lanes.h"
+#include "crypt/tea_lanes.h"
 #endif
 
 typedef struct {

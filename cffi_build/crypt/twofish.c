@@ -3,9 +3,9 @@
  * round is lookups and sums. Four blocks run side by side. */
 #include <pthread.h>
 
-#include "block.h"
-#include "mem.h"
-#include "octets.h"
+#include "crypt/block.h"
+#include "base/mem.h"
+#include "base/octets.h"
 
 typedef struct {
     ks_block block;

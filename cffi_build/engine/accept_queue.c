@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* A listener's front: the connections that wait for accept(), and those in its pair of which it is not known yet whether
- * accept() has taken them. */
-#include "listener_parts.h"
+#include "engine/accept_queue.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "front.h"
+#include "os/front.h"
 
 #define WAITING_MAX 65536u
 #define FRONT_SNDBUF 16384 /* a dozen connections stand in the pair, the others here */
@@ -113,7 +111,7 @@ static void prune_handed(ks_port *p, uint32_t standing)
 
 void ks_port_closing(ks_port *p)
 {
-    ks_lobby_closing(p->lobby, p->front.fd);
+    ks_lobby_closing(p->lobby, p->front.fd, p->core->now_ms);
 }
 
 static void no_longer_waits(ks_port *p, ks_stream *st)
@@ -121,17 +119,20 @@ static void no_longer_waits(ks_port *p, ks_stream *st)
     if (!unlink_stream(&p->wait_head, &p->wait_tail, st))
         return;
     p->waiting--;
+    if (p->ripe > p->waiting)
+        p->ripe = p->waiting;
     ks_lobby_queue(p->lobby, -1);
 }
 
 static void pump(ks_port *p)
 {
-    while (p->waiting > 0 && p->front.writable) {
+    while (p->ripe > 0 && p->front.writable && !ks_lobby_is_closing(p->lobby, p->core->now_ms)) {
         ks_stream *st = p->wait_head;
         uint32_t standing;
         int result = hand_over(p, st, &standing);
         if (result == 0)
             continue; /* writable says whether to go on */
+        p->ripe--;
         no_longer_waits(p, st);
         ks_front_close(st->app_fd);
         st->app_fd = -1;
@@ -146,17 +147,51 @@ static void pump(ks_port *p)
     }
 }
 
+bool ks_port_is_full(ks_session_owner *owner)
+{
+    const ks_port *p = ks_port_of(owner);
+    return p->front.fd >= 0 && (ks_lobby_is_full(p->lobby) || ks_lobby_is_closing(p->lobby, p->core->now_ms));
+}
+
 bool ks_port_offer(ks_session_owner *owner, ks_stream *st)
 {
     ks_port *p = ks_port_of(owner);
-    ks_port_hatch(p, st->session);
+    ks_port_uncount_half_open(p, st->session);
     if (p->front.fd < 0 || p->waiting >= WAITING_MAX)
         return false;
     append_stream(&p->wait_head, &p->wait_tail, st);
     p->waiting++;
     ks_lobby_queue(p->lobby, 1);
-    pump(p);
+    if (!p->offers) {
+        p->offers = true;
+        p->offering_next = p->ports->offering;
+        p->ports->offering = p;
+    }
     return true;
+}
+
+static void offers_no_more(ks_port *p)
+{
+    ks_port **at = &p->ports->offering;
+    if (!p->offers)
+        return;
+    while (*at != p)
+        at = &(*at)->offering_next;
+    *at = p->offering_next;
+    p->offers = false;
+}
+
+void ks_ports_offer_ripe(ks_ports *ports)
+{
+    ports->offers_later = true;
+    for (ks_port *p = ports->offering, *next; p != NULL; p = next) {
+        next = p->offering_next;
+        pump(p);
+        ports->offers_later = ports->offers_later && ks_lobby_is_closing(p->lobby, p->core->now_ms);
+        if (p->waiting == 0 || !p->front.writable)
+            offers_no_more(p);
+        p->ripe = p->waiting;
+    }
 }
 
 void ks_port_withdraw(ks_session_owner *owner, ks_stream *st)
@@ -184,14 +219,8 @@ int ks_port_attach_front(ks_port *p, int engine_fd, uint64_t inode)
     return error;
 }
 
-void ks_port_unlisten(ks_port *p)
+static void reset_queue(ks_port *p)
 {
-    if (p->front.fd < 0)
-        return;
-    ks_poller_del(&p->core->poller, &p->front);
-    ks_hash_remove(&p->core->by_inode, &p->by_inode);
-    ks_front_close(p->front.fd);
-    p->front.fd = -1;
     uint32_t standing;
     bool told = ks_lobby_was_closing(p->lobby, &standing);
     prune_handed(p, standing);
@@ -208,7 +237,27 @@ void ks_port_unlisten(ks_port *p)
         st->app_fd = -1;
         ks_stream_reset(st, 0);
     }
+}
+
+void ks_port_unlisten(ks_port *p)
+{
+    if (p->front.fd < 0)
+        return;
+    ks_poller_del(&p->core->poller, &p->front);
+    ks_hash_remove(&p->core->by_inode, &p->by_inode);
+    ks_front_close(p->front.fd);
+    p->front.fd = -1;
+    reset_queue(p);
+    offers_no_more(p);
     ks_port_rest(p);
+}
+
+void ks_port_drain(ks_port *p)
+{
+    if (p->front.fd < 0)
+        return;
+    ks_port_closing(p);
+    reset_queue(p);
 }
 
 void ks_port_front_event(ks_port *p)

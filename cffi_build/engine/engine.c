@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "engine.h"
+#include "engine/engine.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,18 +7,24 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "front.h"
+#include "base/checks.h"
+#include "base/lock.h"
+#include "engine/accept_queue.h"
+#include "engine/listener.h"
+#include "os/front.h"
 
 #define EVENTS_MAX 128
-/* Rereads of a note that waits (linger, drain): its condition may come true without a packet for this engine. */
+/* A note that waits (linger, drain) is asked again so often: what it waits for may come true without a packet for this
+ * engine. */
 #define NOTE_POLL_MS 20u
+#define OFFER_LATER_MS 20     /* to a listener that may be about to close */
 /* About to sleep so long, an engine gives spare memory back first. */
 #define QUIET_SLEEP_US 500000
 #define SLEEP_MAX_US 60000000u
-/* For so long after data was sent past it an engine sleeps but shortly. */
+/* For so long after ks_engine_send was of use an engine sleeps for SENDING_SLEEP_MS at most, so that the timers which that
+ * sets need not wake it. */
 #define SENDING_US 1000000u
 #define SENDING_SLEEP_MS 10u
 /* Busy polling. Falling asleep and being woken costs a thread time, most where an idle core halts: so a wait that is likely
@@ -26,7 +32,8 @@
  * of many sessions no wait says how long the next will be. */
 #define SHORT_WAIT_US 400u
 #define SHORT_WAITS_LEAST 8u
-/* Who polls and finds the core given to another program for so long waits for many more of them before the next time. */
+/* An engine that polls and finds its core given to another program for so long needs eight times as many short waits before
+ * it polls again, up to SHORT_WAITS_MOST. */
 #define CORE_LOST_US 1000u
 #define SHORT_WAITS_MOST 32768u
 /* Time that may go into it, in times of what the turns took: between a question and its answer the delay itself counts. */
@@ -37,6 +44,7 @@
 struct ks_engine {
     ks_core core;
     ks_ports ports;
+    ks_clock clock;        /* set once */
     ks_source wake;        /* a pipe's reading end */
     int wake_fd;           /* its writing end */
     bool busy_poll;        /* set once */
@@ -44,34 +52,29 @@ struct ks_engine {
     uint32_t poll_after;   /* short waits */
     ks_note *waiting;      /* asked, not answered yet: the thread's own list */
 
-    pthread_mutex_t turning; /* see engine.h; guards all of the above but wake_fd, and the next two */
-    uint64_t asleep_until_us;
+    ks_lock turning; /* see engine.h; guards all of the above but wake_fd, and the next five */
+    uint64_t slept_us, asleep_until_us; /* KS_NEVER: until something happens */
+    uint64_t busy_us;        /* of this sleep, for polling */
+    bool lost_core;          /* to another program, in this sleep */
     uint64_t sent_us;        /* when ks_engine_send was last of use */
     atomic_bool asleep;      /* a hint, for who does not hold it */
 
-    pthread_mutex_t lock;
+    ks_lock lock;
     pthread_cond_t answered;
     ks_note *notes;        /* guarded by lock, as are the next two */
     bool stopped;
     bool halt;
 };
 
-static uint64_t clock_us(void)
+static uint64_t clock_us(const ks_engine *e)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+    return e->clock.now_us(e->clock.ctx);
 }
 
-uint64_t ks_clock_ms(void)
+static void read_clock(ks_engine *e)
 {
-    return clock_us() / 1000;
-}
-
-static void read_clock(ks_core *core)
-{
-    core->now_us = clock_us();
-    core->now_ms = core->now_us / 1000;
+    e->core.now_us = clock_us(e);
+    e->core.now_ms = e->core.now_us / 1000;
 }
 
 ks_core *ks_engine_core(ks_engine *e)
@@ -111,7 +114,7 @@ static bool has_cores(void)
     return sysconf(_SC_NPROCESSORS_ONLN) > 1;
 }
 
-ks_engine *ks_engine_new(ks_udp_way way, bool busy_poll, int *error)
+ks_engine *ks_engine_new(ks_udp_way way, bool busy_poll, const ks_clock *clock, int *error)
 {
     ks_engine *e = ks_alloc(sizeof *e);
     if (e == NULL) {
@@ -119,16 +122,22 @@ ks_engine *ks_engine_new(ks_udp_way way, bool busy_poll, int *error)
         return NULL;
     }
     e->wake.fd = e->wake_fd = -1;
-    pthread_mutex_init(&e->turning, NULL);
-    pthread_mutex_init(&e->lock, NULL);
+    ks_lock_init(&e->turning, KS_RANK_TURNING);
+    ks_lock_init(&e->lock, KS_RANK_NOTES);
     pthread_cond_init(&e->answered, NULL);
     ks_seg_pools_init(&e->core.pools);
     ks_pool_init(&e->core.shards, KS_UDP_PACKET_MAX);
-    ks_batch_init(&e->core.batch, &e->core.count, ks_port_refused);
+    ks_batch_init(&e->core.batch, &e->core.count, ks_port_failed);
     e->core.way = way;
     e->busy_poll = busy_poll && has_cores();
     e->poll_after = SHORT_WAITS_LEAST;
-    read_clock(&e->core);
+    e->clock = *clock;
+    read_clock(e);
+    if (ks_entropy_take(&e->core.batch.entropy, e->core.secret.bytes, sizeof e->core.secret.bytes) != KS_OK) {
+        *error = -EAGAIN;
+        ks_free(e);
+        return NULL;
+    }
     *error = ks_udp_rx_init(&e->core.rx) == KS_OK ? 0 : -ENOMEM;
     if (*error == 0)
         *error = ks_poller_init(&e->core.poller);
@@ -144,7 +153,8 @@ ks_engine *ks_engine_new(ks_udp_way way, bool busy_poll, int *error)
     return e;
 }
 
-static void dig(ks_core *core)
+/* Frees what was buried in this turn (ks_grave, core.h). */
+static void free_graves(ks_core *core)
 {
     while (core->graves != NULL) {
         ks_grave *g = core->graves;
@@ -161,7 +171,7 @@ static void close_all(ks_engine *e)
         ks_port_del(p);
     }
     e->core.dirty = NULL;
-    dig(&e->core);
+    free_graves(&e->core);
 }
 
 void ks_engine_del(ks_engine *e)
@@ -176,11 +186,12 @@ void ks_engine_del(ks_engine *e)
     ks_udp_rx_free(&e->core.rx);
     ks_free(e->core.codec_space);
     pthread_cond_destroy(&e->answered);
-    pthread_mutex_destroy(&e->lock);
-    pthread_mutex_destroy(&e->turning);
+    ks_lock_destroy(&e->lock);
+    ks_lock_destroy(&e->turning);
     ks_free(e);
 }
 
+/* Wakes the engine's thread, by a byte in its pipe. */
 static void ring(ks_engine *e)
 {
     ssize_t n;
@@ -191,43 +202,44 @@ static void ring(ks_engine *e)
 
 void ks_engine_halt(ks_engine *e)
 {
-    pthread_mutex_lock(&e->lock);
+    ks_lock_take(&e->lock);
     e->halt = true;
-    pthread_mutex_unlock(&e->lock);
+    ks_lock_release(&e->lock);
     ring(e);
 }
 
 int ks_engine_ask(ks_engine *e, ks_note *note)
 {
-    pthread_mutex_lock(&e->lock);
+    ks_lock_take(&e->lock);
     if (e->stopped) {
-        pthread_mutex_unlock(&e->lock);
+        ks_lock_release(&e->lock);
         return -ESHUTDOWN;
     }
     note->answered = false;
     note->next = e->notes;
     e->notes = note;
     bool first = note->next == NULL;
-    pthread_mutex_unlock(&e->lock);
+    ks_lock_release(&e->lock);
     if (first)
         ring(e);
-    pthread_mutex_lock(&e->lock);
+    ks_lock_take(&e->lock);
     while (!note->answered)
-        pthread_cond_wait(&e->answered, &e->lock);
-    pthread_mutex_unlock(&e->lock);
+        ks_lock_wait(&e->lock, &e->answered);
+    ks_lock_release(&e->lock);
     return note->answer;
 }
 
 /* Asks the notes that wait, the new ones included, in the order of their arrival. */
 static void read_notes(ks_engine *e)
 {
-    pthread_mutex_lock(&e->lock);
+    ks_lock_take(&e->lock);
     ks_note *fresh = e->notes;
     e->notes = NULL;
-    pthread_mutex_unlock(&e->lock);
+    ks_lock_release(&e->lock);
     ks_note *ordered = NULL;
     for (ks_note *next; fresh != NULL; fresh = next) {
         next = fresh->next;
+        fresh->due_ms = e->core.now_ms + fresh->wait_ms;
         fresh->next = ordered;
         ordered = fresh;
     }
@@ -239,16 +251,17 @@ static void read_notes(ks_engine *e)
     bool any = false;
     for (ks_note **at = &e->waiting; *at != NULL;) {
         ks_note *n = *at;
+        KS_ASSERT(!n->answered);
         int answer = n->run(e, n);
         if (answer == KS_EAGAIN && e->core.now_ms < n->due_ms) {
             at = &n->next;
             continue;
         }
         *at = n->next;
-        pthread_mutex_lock(&e->lock);
+        ks_lock_take(&e->lock);
         n->answer = answer == KS_EAGAIN ? -ETIMEDOUT : answer;
         n->answered = any = true;
-        pthread_mutex_unlock(&e->lock); /* n may be gone from here on */
+        ks_lock_release(&e->lock); /* n may be gone from here on */
     }
     if (any)
         pthread_cond_broadcast(&e->answered);
@@ -283,19 +296,22 @@ static void on_event(ks_source *src)
 static int64_t sleep_us(const ks_engine *e)
 {
     const ks_core *core = &e->core;
-    if (core->dirty != NULL || e->ports.more_head != NULL)
+    bool offers = e->ports.offering != NULL;
+    if (core->dirty != NULL || e->ports.more_head != NULL || (offers && !e->ports.offers_later))
         return 0;
-    uint64_t due = ks_timers_next(&core->timers), now = clock_us();
+    uint64_t due = ks_timers_next(&core->timers), now = clock_us(e);
     if (e->waiting != NULL && now / 1000 + NOTE_POLL_MS < due)
         due = now / 1000 + NOTE_POLL_MS;
-    /* Timers that ks_engine_send sets wake nobody as long as they are no nearer than this. */
+    if (offers && now / 1000 + OFFER_LATER_MS < due)
+        due = now / 1000 + OFFER_LATER_MS;
+    /* See SENDING_US. */
     if (now - e->sent_us < SENDING_US && now / 1000 + SENDING_SLEEP_MS < due)
         due = now / 1000 + SENDING_SLEEP_MS;
-    if (due == KS_NEVER && core->riders == NULL)
+    if (due == KS_NEVER && core->dialogs.riders == NULL)
         return -1;
     uint64_t due_us = due == KS_NEVER ? KS_NEVER : due * 1000;
-    if (core->riders != NULL && core->ride_over_us < due_us)
-        due_us = core->ride_over_us;
+    if (core->dialogs.riders != NULL && core->dialogs.ride_over_us < due_us)
+        due_us = core->dialogs.ride_over_us;
     return due_us <= now ? 0 : due_us - now > SLEEP_MAX_US ? (int64_t)SLEEP_MAX_US : (int64_t)(due_us - now);
 }
 
@@ -309,8 +325,11 @@ static void forget_ended(ks_core *core)
             at = &(*at)->dirty_next;
 }
 
-void ks_core_turn(ks_core *core)
+/* The second half of a turn, when events and packets have been taken in: what is due, the sessions that were marked, what
+ * accept() hears of, the batch, and the end of what ended. */
+static void turn_sessions(ks_engine *e)
 {
+    ks_core *core = &e->core;
     for (ks_timer *t; (t = ks_timers_pop(&core->timers, core->now_ms)) != NULL;)
         ks_session_mark(KS_OWNER(t, ks_session, timer));
     ks_session *dirty = core->dirty;
@@ -320,17 +339,20 @@ void ks_core_turn(ks_core *core)
         dirty->dirty = false;
         ks_session_turn(dirty);
     }
+    ks_ports_offer_ripe(&e->ports);
     ks_batch_send(&core->batch);
     forget_ended(core);
-    dig(core);
+    free_graves(core);
 }
 
 /* Asks for events again and again for busy_us, then sleeps for the rest of timeout_us. -> their number; *lost: another
  * program had the core. */
-static int wait_for_events(ks_poller *poller, int64_t busy_us, int64_t timeout_us, ks_source **changed, bool *lost)
+static int wait_for_events(ks_engine *e, int64_t busy_us, int64_t timeout_us, ks_source **changed, bool *lost)
 {
-    uint64_t from = clock_us();
+    ks_poller *poller = &e->core.poller;
+    uint64_t from = clock_us(e);
     int64_t passed = 0;
+    *lost = false;
     if (timeout_us >= 0 && busy_us > timeout_us)
         busy_us = timeout_us;
     while (passed < busy_us && !*lost) {
@@ -339,7 +361,7 @@ static int wait_for_events(ks_poller *poller, int64_t busy_us, int64_t timeout_u
             return n;
         sched_yield(); /* a thread that our last turn woke may have no other core */
         int64_t before = passed;
-        passed = (int64_t)(clock_us() - from);
+        passed = (int64_t)(clock_us(e) - from);
         *lost = passed - before > CORE_LOST_US;
     }
     int64_t left = timeout_us < 0 ? -1 : timeout_us > passed ? timeout_us - passed : 0;
@@ -350,56 +372,100 @@ static int wait_for_events(ks_poller *poller, int64_t busy_us, int64_t timeout_u
 static uint64_t may_poll_us(ks_engine *e, uint64_t now_us)
 {
     ks_core *core = &e->core;
-    e->poll_credit_us += (now_us - core->now_us) * (core->talker_answers ? POLL_SHARE_DIALOG : POLL_SHARE);
+    e->poll_credit_us += (now_us - core->now_us) * (core->dialogs.talker_answers ? POLL_SHARE_DIALOG : POLL_SHARE);
     if (e->poll_credit_us > POLL_CREDIT_MAX_US)
         e->poll_credit_us = POLL_CREDIT_MAX_US;
-    if (!e->busy_poll || core->short_waits < e->poll_after || e->poll_credit_us == 0)
+    if (!e->busy_poll || core->dialogs.short_waits < e->poll_after || e->poll_credit_us == 0)
         return 0;
     core->count.busy_polls++;
     return e->poll_credit_us < SHORT_WAIT_US ? e->poll_credit_us : SHORT_WAIT_US;
 }
 
-static void learn_wait(ks_engine *e, uint64_t waited_us, uint64_t busy_us, bool events, bool lost)
+/* The wait is over: was it short, and what did polling cost of the credit? */
+static void learn_wait(ks_engine *e, bool events)
 {
+    const uint64_t waited_us = e->core.now_us - e->slept_us, busy_us = e->busy_us;
+    const bool lost = e->lost_core;
     if (lost)
         e->poll_after = e->poll_after < SHORT_WAITS_MOST / 8 ? e->poll_after * 8 : SHORT_WAITS_MOST;
     else if (busy_us > 0 && e->poll_after > SHORT_WAITS_LEAST)
         e->poll_after -= (e->poll_after - SHORT_WAITS_LEAST + 7) / 8;
     uint64_t polled_us = waited_us < busy_us ? waited_us : busy_us;
     e->poll_credit_us -= polled_us < e->poll_credit_us ? polled_us : e->poll_credit_us;
+    KS_ASSERT(e->poll_after >= SHORT_WAITS_LEAST && e->poll_after <= SHORT_WAITS_MOST);
     if (waited_us > SHORT_WAIT_US || lost)
-        e->core.short_waits = 0;
+        e->core.dialogs.short_waits = 0;
     else if (events)
-        e->core.short_waits++;
+        e->core.dialogs.short_waits++;
 }
 
-static void turn(ks_engine *e)
+int ks_engine_leave(ks_engine *e)
 {
     ks_core *core = &e->core;
-    ks_source *changed[EVENTS_MAX];
+    int left = 0;
+    core->draining = true;
+    for (ks_port *p = e->ports.all; p != NULL; p = p->next)
+        ks_port_drain(p);
+    for (ks_session *s = core->sessions; s != NULL; s = s->next) {
+        left += !ks_session_is_idle(s);
+        if (s->smux && s->opener && s->streams != NULL && s->streams->src.fd < 0) {
+            ks_session_mark(s); /* to say farewell: else the peer's own close would wait for an answer */
+            left++;
+        }
+        for (ks_stream *st = s->streams; st != NULL; st = st->next)
+            if (st->sending == KS_SENDING_OPEN) {
+                st->src.readable = true; /* a look at the pair: what is there goes out, then FIN */
+                ks_stream_mark(st);
+                left += st->src.fd >= 0;
+            }
+    }
+    return left;
+}
+
+int64_t ks_engine_sleep(ks_engine *e)
+{
+    ks_core *core = &e->core;
+    KS_ASSERT(core->batch.n == 0 && core->graves == NULL); /* the last turn left nothing to send or to free */
     int64_t timeout_us = sleep_us(e);
     if (timeout_us < 0 || timeout_us >= QUIET_SLEEP_US) {
         ks_pool_trim(&core->pools.small);
         ks_pool_trim(&core->pools.large);
         ks_pool_trim(&core->shards);
     }
-    uint64_t from_us = clock_us(), busy_us = timeout_us != 0 ? may_poll_us(e, from_us) : 0;
-    e->asleep_until_us = timeout_us < 0 ? KS_NEVER : from_us + (uint64_t)timeout_us;
+    e->slept_us = clock_us(e);
+    e->asleep_until_us = timeout_us < 0 ? KS_NEVER : e->slept_us + (uint64_t)timeout_us;
+    e->busy_us = timeout_us != 0 ? may_poll_us(e, e->slept_us) : 0;
     atomic_store_explicit(&e->asleep, true, memory_order_relaxed);
-    pthread_mutex_unlock(&e->turning);
-    bool lost = false;
-    int n = wait_for_events(&core->poller, (int64_t)busy_us, timeout_us, changed, &lost);
+    return timeout_us;
+}
+
+void ks_engine_wake(ks_engine *e, ks_source *const *changed, int count)
+{
+    ks_core *core = &e->core;
     atomic_store_explicit(&e->asleep, false, memory_order_relaxed);
-    pthread_mutex_lock(&e->turning);
-    read_clock(core);
-    learn_wait(e, core->now_us - from_us, busy_us, n > 0, lost);
-    for (int i = 0; i < n; i++)
+    read_clock(e);
+    learn_wait(e, count > 0);
+    for (int i = 0; i < count; i++)
         on_event(changed[i]);
     ks_ports_receive_more(&e->ports);
     read_notes(e);
-    while (core->riders != NULL && core->now_us >= core->ride_over_us)
-        ks_session_end_ride(core->riders);
-    ks_core_turn(core);
+    /* Sessions whose ACKs have waited long enough for data (riders, dialog.h). */
+    while (core->dialogs.riders != NULL && core->now_us >= core->dialogs.ride_over_us)
+        ks_session_end_ride(KS_OWNER(core->dialogs.riders, ks_session, dialog));
+    turn_sessions(e);
+}
+
+static void turn(ks_engine *e)
+{
+    ks_source *changed[EVENTS_MAX];
+    KS_ASSERT(ks_lock_is_mine(&e->turning)); /* a thread's engine; tests in virtual time have none */
+    int64_t timeout_us = ks_engine_sleep(e), busy_us = (int64_t)e->busy_us;
+    ks_lock_release(&e->turning);
+    bool lost;
+    int n = wait_for_events(e, busy_us, timeout_us, changed, &lost);
+    ks_lock_take(&e->turning);
+    e->lost_core = lost;
+    ks_engine_wake(e, changed, n);
 }
 
 bool ks_engine_asleep(ks_engine *e)
@@ -410,12 +476,12 @@ bool ks_engine_asleep(ks_engine *e)
 int64_t ks_engine_send(ks_engine *e, uint64_t inode, const uint8_t *data, size_t size)
 {
     ks_core *core = &e->core;
-    if (pthread_mutex_trylock(&e->turning) != 0)
+    if (!ks_lock_try(&e->turning))
         return 0;
     ks_hnode *n = ks_hash_find(&core->by_inode, KS_FRONT_KEY(inode, false));
     int64_t sent = -ENOTSOCK;
     if (n != NULL) {
-        read_clock(core);
+        read_clock(e);
         sent = core->draining ? 0 : (int64_t)ks_stream_send_now(KS_OWNER(n, ks_stream, by_inode), data, size);
     }
     bool sooner = false;
@@ -424,10 +490,18 @@ int64_t ks_engine_send(ks_engine *e, uint64_t inode, const uint8_t *data, size_t
         sooner = core->dirty != NULL || (due != KS_NEVER && due * 1000 < e->asleep_until_us);
         e->sent_us = core->now_us;
     }
-    pthread_mutex_unlock(&e->turning);
+    ks_lock_release(&e->turning);
     if (sooner)
         ring(e);
     return sent;
+}
+
+void ks_engine_end_of_turn(ks_engine *e)
+{
+    if (ks_engine_asleep(e))
+        return;
+    ks_lock_take(&e->turning);
+    ks_lock_release(&e->turning);
 }
 
 void ks_engine_loop(ks_engine *e)
@@ -436,20 +510,20 @@ void ks_engine_loop(ks_engine *e)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_mutex_lock(&e->turning);
+    ks_lock_take(&e->turning);
     for (bool halt = false; !halt;) {
         turn(e);
-        pthread_mutex_lock(&e->lock);
+        ks_lock_take(&e->lock);
         halt = e->halt;
         if (halt)
             e->stopped = true;
-        pthread_mutex_unlock(&e->lock);
+        ks_lock_release(&e->lock);
     }
     read_notes(e); /* what was asked before `stopped` was set */
     for (ks_note *n = e->waiting; n != NULL; n = n->next)
         n->due_ms = 0;
     read_notes(e); /* whoever still waits gets an answer */
     e->core.draining = true; /* nobody would send again what ks_engine_send sends from now on */
-    pthread_mutex_unlock(&e->turning);
+    ks_lock_release(&e->turning);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

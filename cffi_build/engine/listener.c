@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "listener_parts.h"
+#include "engine/listener.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,28 +8,22 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
-#include "front.h"
+#include "engine/accept_queue.h"
+#include "engine/moving.h"
+#include "engine/peers.h"
+#include "os/front.h"
+#include "session/challenge.h"
+#include "session/profile.h"
+#include "base/octets.h"
+#include "base/serial.h"
 
 #define RECEIVE_ROUNDS 4     /* batches from one socket before the others get their turn */
-#define EMBRYOS_MAX 1024u    /* sessions that a packet made and no stream has followed: a flood stops here */
+#define HALF_OPEN_MAX 1024u  /* sessions of one port (port.h) begun by who only sent a packet; and by who also answered a cookie */
+#define HALF_OPEN_PKTS 8192u /* that these keep together */
+#define COOKIE_WND_PKTS 32u  /* what kcp-go takes a peer's window for before it hears of one */
 #define SNAPPY_FIRST_BYTE 0xff /* of the stream identifier, with which a compressed stream begins */
 
 /* ---- sessions ---- */
-
-static uint64_t peer_key(const ks_addr *peer, uint32_t conv)
-{
-    return ks_addr_hash(peer) ^ ks_mix(conv);
-}
-
-static ks_session *find(const ks_port *p, const ks_addr *from, uint32_t conv)
-{
-    for (ks_hnode *n = ks_hash_find(&p->by_peer, peer_key(from, conv)); n != NULL; n = ks_hash_next(n)) {
-        ks_session *s = KS_OWNER(n, ks_session, by_peer);
-        if (s->kcp.cfg.conv == conv && ks_addr_equal(&s->peer, from))
-            return s;
-    }
-    return NULL;
-}
 
 static ks_session *session_add(ks_port *p, uint32_t conv, const ks_addr *peer, const ks_addr *local, bool opener)
 {
@@ -37,63 +31,43 @@ static ks_session *session_add(ks_port *p, uint32_t conv, const ks_addr *peer, c
     if (s == NULL)
         return NULL;
     p->sessions++;
-    s->embryo = !opener && s->smux;
-    p->embryos += s->embryo;
-    s->in_table = ks_hash_insert(&p->by_peer, &s->by_peer, peer_key(peer, conv)) == KS_OK;
-    if (!s->in_table) {
+    s->half_open = !opener;
+    p->half_open += s->half_open;
+    if (!ks_peers_add(p, s)) {
         ks_session_fail(s, ENOMEM);
         return NULL;
     }
     return s;
 }
 
-void ks_port_rest(ks_port *p)
-{
-    if (p->sessions > 0 || p->front.fd >= 0 || p->closing || p->idle)
-        return;
-    if (p->lobby == NULL || ks_lobby_rest(p->lobby)) {
-        p->rested = true;
-        ks_port_del(p);
-        return;
-    }
-    p->idle = p->rested = true;
-    p->idle_next = p->ports->idle;
-    p->ports->idle = p;
-}
-
-static void idle_remove(ks_port *p)
-{
-    ks_port **at = &p->ports->idle;
-    while (*at != NULL && *at != p)
-        at = &(*at)->idle_next;
-    if (*at != NULL)
-        *at = p->idle_next;
-    p->idle = false;
-}
-
 static void ended(ks_session_owner *owner, ks_session *s)
 {
     ks_port *p = ks_port_of(owner);
-    if (s->in_table)
-        ks_hash_remove(&p->by_peer, &s->by_peer);
-    if (s->in_addresses)
-        ks_hash_remove(&p->by_address, &s->by_address);
+    ks_peers_remove(p, s);
+    ks_moving_end(s);
     if (p->parity_due == s)
         p->parity_due = NULL;
-    ks_port_hatch(p, s);
+    ks_port_uncount_half_open(p, s);
     p->sessions--;
     ks_port_rest(p);
+}
+
+static void silent(ks_session_owner *owner)
+{
+    ks_port *p = ks_port_of(owner);
+    p->silent = true;
+    ks_port_more_append(p); /* in the next turn */
 }
 
 /* A packet may begin a session if it is what an opener sends first: data from the first window, nothing received yet. */
 static bool begins_session(const ks_port *p, const uint8_t *packet, size_t size)
 {
-    uint32_t len = ks_load32(packet + 20);
-    if (packet[4] != 81 || len > size - KS_KCP_HEAD || ks_load32(packet + 16) != 0 ||
-        ks_load32(packet + 12) >= (uint32_t)p->owner.profile.rcvwnd_pkts)
+    uint32_t len = ks_get_le32(packet + 20);
+    if (packet[4] != 81 || len > size - KS_KCP_HEAD || ks_get_le32(packet + 16) != 0 ||
+        ks_get_le32(packet + 12) >= ks_profile_rcv_wnd(&p->owner.profile))
         return false;
     const uint8_t *data = packet + KS_KCP_HEAD;
-    bool first = ks_load32(packet + 12) == 0;
+    bool first = ks_get_le32(packet + 12) == 0;
     if (p->owner.profile.compress != 0 && first)
         return len > 0 && data[0] == SNAPPY_FIRST_BYTE;
     if (p->owner.profile.framing == KS_FRAMING_SMUX && first && len >= KS_SMUX_HEAD)
@@ -101,36 +75,62 @@ static bool begins_session(const ks_port *p, const uint8_t *packet, size_t size)
     return true;
 }
 
+/* Answers a packet that belongs to no session, in place: the addresses are the receive buffer's. `earned`: bytes that came. */
+static void answer(ks_port *p, const ks_addr *from, const ks_addr *local, uint8_t *packet, size_t size, size_t earned)
+{
+    struct iovec iov = {packet, size};
+    ks_credit credit = {.validated = false};
+    ks_credit_earn(&credit, earned + ks_link_overhead(&p->owner.link, false)); /* always enough: it is 24 at least */
+    ks_route route = {.link = &p->owner.link, .to = from, .from = local, .credit = &credit};
+    (void)ks_batch_put(&p->core->batch, &route, &iov, 1, size, p->core->now_ms);
+    ks_batch_send(&p->core->batch);
+}
+
 static void refuse(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size)
 {
-    uint8_t answer[32];
+    uint8_t refusal[32];
     /* Compressed, an answer would cost the GIL for any stranger's packet: there the peer finds out by its timeout. */
     if (p->owner.profile.framing != KS_FRAMING_SMUX || p->owner.profile.compress != 0)
         return;
-    size_t n = ks_session_refusal_untrusted(packet, size, (uint8_t)p->owner.profile.smux_version, answer);
+    size_t n = ks_session_refusal_untrusted(packet, size, (uint8_t)p->owner.profile.smux_version, refusal);
     if (n == 0)
         return;
-    struct iovec iov = {answer, n};
-    ks_route route = {.link = &p->owner.link, .to = from, .from = local};
     p->core->count.resets_sent++;
-    (void)ks_batch_put(&p->core->batch, &route, &iov, 1, n, p->core->now_ms);
-    ks_batch_send(&p->core->batch); /* from and local are the receive buffer's */
+    answer(p, from, local, refusal, n, size);
 }
 
-/* A session for a first packet. NULL: there is none now. */
-static ks_session *begin_session(ks_port *p, const ks_addr *from, const ks_addr *local, uint32_t conv)
+/* Too many are half open for one more. Who hears the cookie answers it, and has a place of its own; its first packet it will
+ * send again. Nothing is kept of it here. */
+static void send_cookie(ks_port *p, const ks_addr *from, const ks_addr *local, uint32_t conv)
 {
-    if (ks_lobby_is_full(p->lobby) || p->embryos >= EMBRYOS_MAX) {
+    uint8_t challenge[KS_KCP_HEAD];
+    ks_challenge_write(challenge, conv, COOKIE_WND_PKTS, ks_cookie(&p->core->secret, from, conv, p->core->now_ms));
+    p->core->count.cookies_sent++;
+    answer(p, from, local, challenge, sizeof challenge, sizeof challenge);
+}
+
+static bool has_cookie(const ks_port *p, const ks_addr *from, uint32_t conv, const uint8_t *packet, size_t size)
+{
+    uint32_t cookie;
+    return ks_challenge_find_untrusted(packet, size, &cookie) &&
+           ks_cookie_is_good(&p->core->secret, from, conv, p->core->now_ms, cookie);
+}
+
+/* A session for a first packet, or for the answer to a cookie. NULL: there is none now. */
+static ks_session *begin_session(ks_port *p, const ks_addr *from, const ks_addr *local, uint32_t conv, bool answered)
+{
+    if (ks_lobby_is_full(p->lobby) || p->half_open >= (answered ? 2 : 1) * HALF_OPEN_MAX) {
         p->core->count.backlog_drops++; /* the peer's retransmission tries again, as with TCP */
+        if (!answered && !ks_lobby_is_full(p->lobby))
+            send_cookie(p, from, local, conv);
         return NULL;
     }
     ks_addr none;
     memset(&none, 0, sizeof none);
     ks_session *s = session_add(p, conv, from, local != NULL ? local : &none, false);
-    if (s == NULL || s->smux)
-        return s;
-    ks_session_accept_raw(s);
-    return s->state == KS_SESSION_ENDED ? NULL : s;
+    if (s != NULL)
+        ks_session_mark(s); /* what begins it may be an out-of-band packet, which marks nothing */
+    return s;
 }
 
 /* The session of a KCP packet, begun by it if need be. */
@@ -140,20 +140,32 @@ static ks_session *session_for(ks_port *p, const ks_addr *from, const ks_addr *l
         p->core->count.in_errs++;
         return NULL;
     }
-    uint32_t conv = ks_load32(packet);
-    ks_session *s = find(p, from, conv);
-    if (s != NULL)
+    uint32_t conv = ks_get_le32(packet);
+    ks_session *s = ks_peers_find(p, from, conv);
+    if (s != NULL) {
+        if (!s->credit.validated) /* together they fit into memory, alone one has all that it wants */
+            ks_kcp_take_most(&s->kcp, HALF_OPEN_PKTS / ks_max32(1, p->half_open));
         return s;
+    }
     if (p->owner.link.udp.connected) {
         p->core->count.in_errs++; /* a connected socket has one session, ours */
         return NULL;
     }
-    if (p->front.fd < 0 || !begins_session(p, packet, size)) {
+    ks_session *elsewhere = ks_peers_find_anywhere(p, conv);
+    if (elsewhere != NULL && ks_port_lets_move(p)) {
+        if (ks_moving_input_untrusted(p, elsewhere, from, local, packet, size))
+            return elsewhere;
+        if (ks_get_le32(packet + 12) != 0) /* else it may be another peer's first, of the same number by chance or by choice */
+            return NULL;
+    }
+    bool answered = p->front.fd >= 0 && has_cookie(p, from, conv, packet, size);
+    if (!answered && (p->front.fd < 0 || !begins_session(p, packet, size))) {
         p->core->count.in_errs++;
-        refuse(p, from, local, packet, size);
+        if (elsewhere == NULL) /* or who is there would be told that its connection is none */
+            refuse(p, from, local, packet, size);
         return NULL;
     }
-    return begin_session(p, from, local, conv);
+    return begin_session(p, from, local, conv, answered);
 }
 
 static void input_fec(ks_port *p, ks_session *s, const uint8_t *packet, size_t size)
@@ -181,8 +193,7 @@ static void input_data(ks_port *p, const ks_addr *from, const ks_addr *local, co
     ks_session *s = session_for(p, from, local, packet + KS_FEC_HEAD, size - KS_FEC_HEAD);
     if (s == NULL)
         return;
-    if (!s->in_addresses)
-        s->in_addresses = ks_hash_insert(&p->by_address, &s->by_address, ks_addr_hash(from)) == KS_OK;
+    ks_peers_note_fec(p, s);
     input_fec(p, s, packet, size);
 }
 
@@ -190,14 +201,11 @@ static void input_data(ks_port *p, const ks_addr *from, const ks_addr *local, co
  * no known peer makes, the wrong one would rebuild packets of another conversation, and KCP refuse them. */
 static void input_parity(ks_port *p, const ks_addr *from, const uint8_t *packet, size_t size)
 {
-    for (ks_hnode *n = ks_hash_find(&p->by_address, ks_addr_hash(from)); n != NULL; n = ks_hash_next(n)) {
-        ks_session *s = KS_OWNER(n, ks_session, by_address);
-        if (ks_addr_equal(&s->peer, from)) {
-            input_fec(p, s, packet, size);
-            return;
-        }
-    }
-    p->core->count.in_errs++;
+    ks_session *s = ks_peers_find_fec(p, from);
+    if (s != NULL)
+        input_fec(p, s, packet, size);
+    else
+        p->core->count.in_errs++;
 }
 
 static void input_oob(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size)
@@ -206,10 +214,10 @@ static void input_oob(ks_port *p, const ks_addr *from, const ks_addr *local, con
         p->core->count.in_errs++;
         return;
     }
-    uint32_t conv = ks_load32(packet + KS_FEC_HEAD);
-    ks_session *s = find(p, from, conv);
-    if (s == NULL && p->front.fd >= 0 && p->owner.profile.framing == KS_FRAMING_RAW)
-        s = begin_session(p, from, local, conv); /* as kcp-go does */
+    uint32_t conv = ks_get_le32(packet + KS_FEC_HEAD);
+    ks_session *s = ks_peers_find(p, from, conv);
+    if (s == NULL && p->front.fd >= 0 && p->owner.profile.framing == KS_FRAMING_RAW && ks_peers_find_anywhere(p, conv) == NULL)
+        s = begin_session(p, from, local, conv, false); /* as kcp-go does */
     if (s == NULL)
         p->core->count.oob_drops++;
     else
@@ -222,13 +230,18 @@ void ks_port_input_untrusted(ks_port *p, const ks_addr *from, const ks_addr *loc
         return; /* its crypt is gone: what comes now would be read as plaintext */
     if (skip_parity(p, from, packet, size))
         return;
+    const uint8_t *head = packet;
     if (p->owner.link.crypt != NULL &&
         ks_crypt_open_untrusted(p->owner.link.crypt, packet, size, &packet, &size) != KS_OK) {
         p->core->count.in_csum_errors++;
         return;
     }
+    if (p->owner.link.crypt != NULL && ks_nonces_is_own(&p->owner.link.nonces, head)) {
+        p->core->count.reflected_pkts++;
+        return;
+    }
     /* The two bytes after the first four tell FEC from bare KCP, whose command is 81 to 84. */
-    switch (size >= KS_FEC_HEAD ? ks_load16(packet + 4) : 0) {
+    switch (size >= KS_FEC_HEAD ? ks_get_le16(packet + 4) : 0) {
     case KS_FEC_DATA:
         input_data(p, from, local, packet, size);
         break;
@@ -248,133 +261,17 @@ void ks_port_input_untrusted(ks_port *p, const ks_addr *from, const ks_addr *loc
 
 /* ---- ports ---- */
 
-/* Settings and crypt are the owner's from now on. -> 0 or -errno, and then the owner is as it was. */
-static int take_settings(ks_session_owner *o, const ks_settings *with)
-{
-    const ks_profile *profile = with->profile;
-    ks_fec_code *fec = NULL;
-    if (profile->fec_data > 0) {
-        fec = ks_fec_code_new((uint32_t)profile->fec_data, (uint32_t)profile->fec_parity, profile->fec_coefficients);
-        if (fec == NULL)
-            return -ENOMEM;
-    }
-    ks_crypt_del(o->link.crypt);
-    ks_fec_code_unref(o->fec);
-    o->link.crypt = with->crypt;
-    o->fec = fec;
-    o->profile = *profile;
-    o->profile.fec_coefficients = NULL; /* the caller's */
-    return 0;
-}
-
-static void drop_settings(ks_session_owner *o)
-{
-    ks_crypt_del(o->link.crypt);
-    ks_fec_code_unref(o->fec);
-    o->link.crypt = NULL;
-    o->fec = NULL;
-}
-
 static ks_port *port_new(ks_core *core, ks_ports *ports, int udp_fd, const ks_settings *with, int *error)
 {
-    const ks_profile *profile = with->profile;
-    ks_port *p = ks_alloc(sizeof *p);
-    *error = p == NULL ? -ENOMEM : take_settings(&p->owner, with);
-    if (*error < 0) {
-        ks_crypt_del(with->crypt);
-        ks_free(p);
-        ks_front_close(udp_fd);
+    ks_port *p = ks_port_new(core, ports, udp_fd, with, error);
+    if (p == NULL)
         return NULL;
-    }
-    p->core = core;
-    p->ports = ports;
+    p->owner.is_full = ks_port_is_full;
     p->owner.offer = ks_port_offer;
     p->owner.withdraw = ks_port_withdraw;
     p->owner.ended = ended;
-    p->front.fd = -1;
-    p->front.kind = KS_SOURCE_LISTENER;
-    p->src.fd = udp_fd;
-    p->src.kind = KS_SOURCE_PORT;
-    *error = ks_udp_init(&p->owner.link.udp, udp_fd, core->way, profile->sockbuf_bytes, profile->dscp);
-    socklen_t len = sizeof p->local;
-    if (*error == 0 && getsockname(udp_fd, &p->local.sa, &len) < 0)
-        *error = -errno;
-    if (*error == 0)
-        *error = ks_poller_add(&core->poller, &p->src);
-    if (*error < 0) {
-        drop_settings(&p->owner);
-        ks_front_close(udp_fd);
-        ks_free(p);
-        return NULL;
-    }
-    p->local_port = ntohs(p->local.sa.sa_family == AF_INET6 ? p->local.in6.sin6_port : p->local.in4.sin_port);
-    p->next = ports->all;
-    if (p->next != NULL)
-        p->next->prev = p;
-    ports->all = p;
+    p->owner.silent = silent;
     return p;
-}
-
-static void more_append(ks_port *p)
-{
-    ks_ports *ports = p->ports;
-    if (p->on_more)
-        return;
-    p->on_more = true;
-    p->more_next = NULL;
-    p->more_prev = ports->more_tail;
-    if (p->more_prev != NULL)
-        p->more_prev->more_next = p;
-    else
-        ports->more_head = p;
-    ports->more_tail = p;
-}
-
-static void more_remove(ks_port *p)
-{
-    ks_ports *ports = p->ports;
-    if (!p->on_more)
-        return;
-    p->on_more = false;
-    if (p->more_prev != NULL)
-        p->more_prev->more_next = p->more_next;
-    else
-        ports->more_head = p->more_next;
-    if (p->more_next != NULL)
-        p->more_next->more_prev = p->more_prev;
-    else
-        ports->more_tail = p->more_prev;
-}
-
-void ks_port_del(ks_port *p)
-{
-    ks_ports *ports = p->ports;
-    if (p->closing)
-        return;
-    p->closing = true;
-    for (uint32_t b = 0; p->by_peer.count > 0;) {
-        ks_hnode *n = ks_hash_first(&p->by_peer, &b);
-        ks_session_fail(KS_OWNER(n, ks_session, by_peer), 0);
-    }
-    ks_batch_send(&p->core->batch);
-    ks_poller_del(&p->core->poller, &p->src);
-    ks_front_close(p->src.fd);
-    p->src.fd = -1;
-    drop_settings(&p->owner);
-    if (p->prev != NULL)
-        p->prev->next = p->next;
-    else
-        ports->all = p->next;
-    if (p->next != NULL)
-        p->next->prev = p->prev;
-    more_remove(p);
-    idle_remove(p);
-    if (p->lobby != NULL) {
-        if (!p->rested)
-            (void)ks_lobby_rest(p->lobby);
-        ks_lobby_leave(p->lobby, ports->wake_fd);
-    }
-    ks_core_bury(p->core, &p->grave, p);
 }
 
 int ks_port_connect(ks_core *core, ks_ports *ports, int udp_fd, const ks_settings *with, int engine_fd, uint64_t inode,
@@ -434,14 +331,84 @@ static bool is_vacant(const ks_port *p)
     return p->front.fd < 0 && !p->owner.link.udp.connected && !p->closing;
 }
 
-int ks_port_adopt(ks_ports *ports, const ks_addr *name, bool reuse)
+int ks_port_adopt(ks_ports *ports, const ks_addr *name, bool v6only, bool reuse)
 {
     for (const ks_port *p = ports->all; p != NULL; p = p->next)
-        if (!p->owner.link.udp.connected && ks_addr_equal(&p->local, name)) {
+        if (!p->owner.link.udp.connected && ks_addr_equal(&p->local, name) && ks_udp_is_v6only(p->src.fd) == v6only) {
             int fd = is_vacant(p) && reuse ? fcntl(p->src.fd, F_DUPFD_CLOEXEC, 3) : -1;
             return fd >= 0 ? fd : -EADDRINUSE;
         }
     return -ENOENT;
+}
+
+void ks_ports_allow_beside(ks_ports *ports, uint16_t number)
+{
+    for (const ks_port *p = ports->all; p != NULL; p = p->next)
+        if (is_vacant(p) && p->local_port == number)
+            ks_udp_allow_beside(p->src.fd);
+}
+
+/* A port for one session of a vacant one, on a socket of its own. NULL: the system had none. */
+static ks_port *port_split(ks_port *p, const ks_session *s)
+{
+    int error = 0;
+    ks_addr local = s->local.sa.sa_family != 0 ? s->local : p->local;
+    if (local.sa.sa_family == AF_INET6)
+        local.in6.sin6_port = p->local.in6.sin6_port;
+    else
+        local.in4.sin_port = p->local.in4.sin_port;
+    int fd = ks_udp_split(p->src.fd, &local, &s->peer);
+    if (fd < 0)
+        return NULL;
+    ks_front_own(fd);
+    ks_profile profile = p->owner.profile;
+    profile.fec_data = 0; /* the code is shared */
+    ks_settings with = {.profile = &profile, .crypt = ks_crypt_ref(p->owner.link.crypt)};
+    ks_port *own = port_new(p->core, p->ports, fd, &with, &error);
+    if (own == NULL)
+        return NULL;
+    own->owner.profile = p->owner.profile;
+    own->owner.fec = p->owner.fec != NULL ? ks_fec_code_ref(p->owner.fec) : NULL;
+    return own;
+}
+
+static void move_session(ks_port *from, ks_port *to, ks_session *s)
+{
+    ks_port_uncount_half_open(from, s);
+    if (from->parity_due == s)
+        from->parity_due = NULL;
+    bool had_fec = s->in_addresses;
+    ks_peers_remove(from, s);
+    from->sessions--;
+    to->sessions++;
+    s->owner = &to->owner;
+    if (!ks_peers_add(to, s))
+        ks_session_fail(s, ENOMEM);
+    else if (had_fec)
+        ks_peers_note_fec(to, s);
+}
+
+static void port_scatter(ks_port *p)
+{
+    ks_batch_send(&p->core->batch); /* it refers to the old socket */
+    for (uint32_t n = p->by_peer.count; n > 0; n--) {
+        uint32_t b = 0;
+        ks_session *s = KS_OWNER(ks_hash_first(&p->by_peer, &b), ks_session, by_peer);
+        ks_port *own = port_split(p, s);
+        if (own == NULL)
+            return; /* no descriptor is left: the name stays taken */
+        move_session(p, own, s);
+    }
+    ks_port_rest(p);
+}
+
+void ks_ports_scatter(ks_ports *ports, uint16_t number)
+{
+    for (ks_port *p = ports->all, *next; p != NULL; p = next) {
+        next = p->next; /* new ones come before the first */
+        if (is_vacant(p) && p->local_port == number && !p->idle)
+            port_scatter(p);
+    }
 }
 
 /* Whether the sessions that are left can live with a new listener's settings: their packets must still fit, and sessions
@@ -476,29 +443,16 @@ int ks_port_relisten(ks_ports *ports, ks_lobby *lobby, const ks_settings *with, 
         return -ENOENT;
     /* For new sessions; the others have taken over what they need, but the key is one for all. */
     ks_batch_send(&p->core->batch);
-    int error = is_vacant(p) ? take_settings(&p->owner, with) : -EADDRINUSE;
+    int error = is_vacant(p) ? ks_settings_take(&p->owner, with) : -EADDRINUSE;
     if (error < 0) {
         ks_crypt_del(with->crypt);
         ks_front_close(engine_fd);
         return error;
     }
-    if (p->idle) {
-        idle_remove(p);
-        p->rested = false;
-        ks_lobby_hold(lobby);
-    }
+    ks_port_resume(p);
     error = ks_port_attach_front(p, engine_fd, inode);
     ks_port_rest(p);
     return error;
-}
-
-void ks_ports_bury_idle(ks_ports *ports)
-{
-    for (ks_port *p = ports->idle, *next; p != NULL; p = next) {
-        next = p->idle_next;
-        if (ks_lobby_is_over(p->lobby))
-            ks_port_del(p);
-    }
 }
 
 void ks_ports_look(ks_ports *ports)
@@ -512,23 +466,85 @@ void ks_ports_look(ks_ports *ports)
     ks_ports_bury_idle(ports);
 }
 
+/* Of a port that connects. */
+static ks_session *only_session(const ks_port *p)
+{
+    uint32_t b = 0;
+    ks_hnode *n = ks_hash_first(&p->by_peer, &b);
+    return n != NULL ? KS_OWNER(n, ks_session, by_peer) : NULL;
+}
+
 static void on_packet(void *ctx, const ks_addr *from, const ks_addr *local, uint8_t *data, size_t size)
 {
     ks_port_input_untrusted(ctx, from, local, data, size);
 }
 
+/* Who is not on the path knows neither the conversation's number nor, with a key, how it looks when it is sealed (RFC 5927 4). */
+static bool is_ours_untrusted(const ks_port *p, const ks_session *s, const uint8_t *packet, size_t size)
+{
+    uint8_t start[KS_CRYPT_PEEK];
+    _Static_assert(KS_CRYPT_PEEK >= KS_FEC_HEAD, "a FEC head can be seen");
+    if (p->owner.link.crypt != NULL) {
+        if (ks_crypt_peek_untrusted(p->owner.link.crypt, packet, size, start) != KS_OK)
+            return false;
+        packet = start;
+        size = sizeof start;
+    }
+    if (size < KS_FEC_HEAD)
+        return false;
+    if (ks_get_le32(packet) == s->kcp.cfg.conv)
+        return true;
+    uint16_t kind = ks_get_le16(packet + 4);
+    if (s->encoder == NULL || (kind != KS_FEC_DATA && kind != KS_FEC_PARITY))
+        return false;
+    if (p->owner.link.crypt != NULL) /* nobody else makes that */
+        return true;
+    return kind == KS_FEC_DATA && size >= KS_FEC_HEAD + 4 && ks_get_le32(packet + KS_FEC_HEAD) == s->kcp.cfg.conv;
+}
+
+static void take_refusals(ks_port *p)
+{
+    ks_session *s = only_session(p);
+    uint8_t quoted[64];
+    size_t size;
+    while (ks_udp_take_refusal(&p->owner.link.udp, quoted, sizeof quoted, &size)) {
+        if (s != NULL && is_ours_untrusted(p, s, quoted, size))
+            ks_session_refused(s);
+        else
+            p->core->count.in_errs++;
+    }
+}
+
+static void take_refused(ks_port *p)
+{
+    if (!p->owner.link.udp.connected)
+        return; /* an unconnected socket's errors name no peer */
+    ks_session *s = only_session(p);
+    if (p->owner.link.udp.quotes)
+        take_refusals(p);
+    else if (s != NULL)
+        ks_session_refused(s);
+}
+
 void ks_port_receive(ks_port *p)
 {
+    ks_session *s = p->owner.link.udp.no_way || p->silent ? only_session(p) : NULL;
+    if (s != NULL)
+        ks_moving_seek(p, s);
+    if (p->src.read_end && p->owner.link.udp.quotes) { /* of a UDP socket that means: an error */
+        p->src.read_end = false;
+        take_refusals(p);
+    }
     for (int round = 0; round < RECEIVE_ROUNDS && p->src.readable && !p->closing; round++) {
         bool drained = false;
         int n = ks_udp_recv(&p->owner.link.udp, &p->core->rx, on_packet, p, &p->core->count, &drained);
         if (n == -ECONNREFUSED)
-            ks_port_refused(&p->owner.link);
+            take_refused(p);
         if (drained)
             p->src.readable = false;
     }
     if (p->src.readable && !p->closing)
-        more_append(p);
+        ks_port_more_append(p);
 }
 
 void ks_ports_receive_more(ks_ports *ports)
@@ -537,20 +553,18 @@ void ks_ports_receive_more(ks_ports *ports)
     const ks_port *last = ports->more_tail;
     for (ks_port *p = ports->more_head; p != NULL; p = ports->more_head) {
         bool done = p == last;
-        more_remove(p);
+        ks_port_more_remove(p);
         ks_port_receive(p);
         if (done)
             return;
     }
 }
 
-void ks_port_refused(ks_link *link)
+void ks_port_failed(ks_link *link)
 {
     ks_port *p = ks_port_of(KS_OWNER(link, ks_session_owner, link));
-    if (!link->udp.connected)
-        return; /* an unconnected socket's errors name no peer */
-    uint32_t b = 0;
-    ks_hnode *n = ks_hash_first(&p->by_peer, &b);
-    if (n != NULL)
-        ks_session_refused(KS_OWNER(n, ks_session, by_peer));
+    if (link->udp.no_way)
+        ks_port_more_append(p); /* in the next turn, when nothing refers to its socket */
+    else
+        take_refused(p);
 }

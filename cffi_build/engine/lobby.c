@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "lobby.h"
+#include "engine/lobby.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -10,11 +9,15 @@
 #include <linux/sockios.h>
 #endif
 
-#include "err.h"
-#include "mem.h"
+#include "base/checks.h"
+#include "base/lock.h"
+#include "base/err.h"
+#include "base/mem.h"
+
+#define CLOSING_MS 100u /* a close that is told comes sooner */
 
 struct ks_lobby {
-    pthread_mutex_t lock;
+    ks_lock lock;
     uint32_t refs, busy;
     int wake_fds[KS_LOBBY_PORTS_MAX];
     uint32_t ports;
@@ -23,6 +26,7 @@ struct ks_lobby {
     uint32_t standing;            /* the first that accept() may not have taken, <= sent */
     int message_outq;             /* what one message adds to the pair's fill, 0 = not known */
     bool closing_told;
+    _Atomic uint64_t closing_until_ms; /* as backlog */
 };
 
 ks_lobby *ks_lobby_new(int backlog)
@@ -30,7 +34,7 @@ ks_lobby *ks_lobby_new(int backlog)
     ks_lobby *l = ks_alloc(sizeof *l);
     if (l == NULL)
         return NULL;
-    pthread_mutex_init(&l->lock, NULL);
+    ks_lock_init(&l->lock, KS_RANK_LOBBY);
     l->refs = l->busy = 1;
     ks_lobby_reopen(l, backlog);
     return l;
@@ -38,36 +42,40 @@ ks_lobby *ks_lobby_new(int backlog)
 
 static void unlock_and_unref(ks_lobby *l)
 {
+    KS_ASSERT(l->refs > l->ports); /* each port has one, and so has who calls */
     bool last = --l->refs == 0;
-    pthread_mutex_unlock(&l->lock);
+    KS_ASSERT(!last || l->busy == 0);
+    ks_lock_release(&l->lock);
     if (last) {
-        pthread_mutex_destroy(&l->lock);
+        ks_lock_destroy(&l->lock);
         ks_free(l);
     }
 }
 
 void ks_lobby_unref(ks_lobby *l)
 {
-    pthread_mutex_lock(&l->lock);
+    ks_lock_take(&l->lock);
     unlock_and_unref(l);
 }
 
 int ks_lobby_join(ks_lobby *l, int wake_fd)
 {
-    pthread_mutex_lock(&l->lock);
+    ks_lock_take(&l->lock);
     bool room = l->ports < KS_LOBBY_PORTS_MAX;
     if (room) {
+        KS_ASSERT(l->busy > 0 && l->refs > 0); /* the listener that it comes for is */
         l->wake_fds[l->ports++] = wake_fd;
         l->refs++;
         l->busy++;
     }
-    pthread_mutex_unlock(&l->lock);
+    ks_lock_release(&l->lock);
     return room ? KS_OK : KS_ENOMEM;
 }
 
 void ks_lobby_leave(ks_lobby *l, int wake_fd)
 {
-    pthread_mutex_lock(&l->lock);
+    ks_lock_take(&l->lock);
+    KS_ASSERT(l->ports > 0);
     for (uint32_t i = 0; i < l->ports; i++)
         if (l->wake_fds[i] == wake_fd) {
             l->wake_fds[i] = l->wake_fds[--l->ports];
@@ -78,26 +86,28 @@ void ks_lobby_leave(ks_lobby *l, int wake_fd)
 
 void ks_lobby_hold(ks_lobby *l)
 {
-    pthread_mutex_lock(&l->lock);
+    ks_lock_take(&l->lock);
+    KS_ASSERT(l->busy > 0); /* once over, over for ever */
     l->busy++;
-    pthread_mutex_unlock(&l->lock);
+    ks_lock_release(&l->lock);
 }
 
 bool ks_lobby_enter(ks_lobby *l)
 {
-    pthread_mutex_lock(&l->lock);
+    ks_lock_take(&l->lock);
     bool lives = l->busy > 0;
     if (lives) {
         l->busy++;
         l->refs++;
     }
-    pthread_mutex_unlock(&l->lock);
+    ks_lock_release(&l->lock);
     return lives;
 }
 
 bool ks_lobby_rest(ks_lobby *l)
 {
-    pthread_mutex_lock(&l->lock);
+    ks_lock_take(&l->lock);
+    KS_ASSERT(l->busy > 0 && l->refs > 0);
     bool over = --l->busy == 0;
     for (uint32_t i = 0; over && l->ports > 1 && i < l->ports; i++) {
         ssize_t n;
@@ -105,30 +115,33 @@ bool ks_lobby_rest(ks_lobby *l)
             n = write(l->wake_fds[i], "", 1);
         while (n < 0 && errno == EINTR); /* a full pipe wakes as well */
     }
-    pthread_mutex_unlock(&l->lock);
+    ks_lock_release(&l->lock);
     return over;
 }
 
 bool ks_lobby_is_over(ks_lobby *l)
 {
-    pthread_mutex_lock(&l->lock);
+    ks_lock_take(&l->lock);
     bool over = l->busy == 0;
-    pthread_mutex_unlock(&l->lock);
+    ks_lock_release(&l->lock);
     return over;
 }
 
 void ks_lobby_reopen(ks_lobby *l, int backlog)
 {
-    pthread_mutex_lock(&l->lock);
+    ks_lock_take(&l->lock);
     atomic_store(&l->backlog, backlog < 0 ? 0u : (unsigned)backlog);
     l->standing = l->sent;
     l->closing_told = false;
-    pthread_mutex_unlock(&l->lock);
+    atomic_store(&l->closing_until_ms, 0);
+    ks_lock_release(&l->lock);
 }
 
 void ks_lobby_queue(ks_lobby *l, int change)
 {
-    atomic_fetch_add_explicit(&l->waiting, (unsigned)change, memory_order_relaxed);
+    unsigned before = atomic_fetch_add_explicit(&l->waiting, (unsigned)change, memory_order_relaxed);
+    KS_ASSERT(before + (unsigned)change <= INT32_MAX); /* no more leave the lists than came */
+    (void)before;
 }
 
 bool ks_lobby_is_full(ks_lobby *l)
@@ -152,6 +165,7 @@ static void look(ks_lobby *l, int fd)
 {
     int fill = pair_fill(fd);
     uint32_t most = l->sent - l->standing;
+    KS_ASSERT(most <= INT32_MAX); /* standing <= sent */
     if (fill > 0 && l->message_outq == 0 && most == 1)
         l->message_outq = fill;
     uint32_t left = fill < 0 || l->message_outq == 0 ? 0 : (uint32_t)(fill / l->message_outq);
@@ -161,7 +175,7 @@ static void look(ks_lobby *l, int fd)
 
 ssize_t ks_lobby_send(ks_lobby *l, int fd, const struct msghdr *message, uint32_t *number, uint32_t *standing)
 {
-    pthread_mutex_lock(&l->lock);
+    ks_lock_take(&l->lock);
     ssize_t n = sendmsg(fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
     int error = errno;
     if (n >= 0) {
@@ -170,24 +184,30 @@ ssize_t ks_lobby_send(ks_lobby *l, int fd, const struct msghdr *message, uint32_
         look(l, fd);
     }
     *standing = l->standing;
-    pthread_mutex_unlock(&l->lock);
+    ks_lock_release(&l->lock);
     errno = error;
     return n;
 }
 
-void ks_lobby_closing(ks_lobby *l, int fd)
+void ks_lobby_closing(ks_lobby *l, int fd, uint64_t now_ms)
 {
-    pthread_mutex_lock(&l->lock);
+    ks_lock_take(&l->lock);
     look(l, fd);
     l->closing_told = true;
-    pthread_mutex_unlock(&l->lock);
+    atomic_store(&l->closing_until_ms, now_ms + CLOSING_MS);
+    ks_lock_release(&l->lock);
+}
+
+bool ks_lobby_is_closing(ks_lobby *l, uint64_t now_ms)
+{
+    return now_ms < atomic_load_explicit(&l->closing_until_ms, memory_order_relaxed);
 }
 
 bool ks_lobby_was_closing(ks_lobby *l, uint32_t *standing)
 {
-    pthread_mutex_lock(&l->lock);
+    ks_lock_take(&l->lock);
     bool told = l->closing_told;
     *standing = l->standing;
-    pthread_mutex_unlock(&l->lock);
+    ks_lock_release(&l->lock);
     return told;
 }

@@ -2,11 +2,12 @@
 /* The coefficients of a code. A parity packet's byte is the value at point ds + r of the polynomial of degree < ds that has
  * the data packets' bytes as its values at 0..ds-1 (numbers taken as field elements), so data packet i counts in it with
  * the Lagrange polynomial L_i(ds + r) = product over j != i of (ds + r - j) / (i - j). Minus is XOR here. */
-#include "fec_code.h"
+#include "fec/fec_code.h"
 
 #include <string.h>
 
-#include "gf256.h"
+#include "base/checks.h"
+#include "fec/gf256.h"
 
 static void lagrange(ks_fec_code *code)
 {
@@ -39,6 +40,7 @@ ks_fec_code *ks_fec_code_new(uint32_t ds, uint32_t ps, const uint8_t *coefficien
     code->ps = ps;
     code->shards = ds + ps;
     code->wrap = UINT32_MAX / code->shards * code->shards;
+    KS_ASSERT(code->wrap % code->shards == 0 && UINT32_MAX - code->wrap < code->shards); /* groups are whole over the wrap */
     if (coefficients == NULL)
         lagrange(code);
     else
@@ -50,12 +52,14 @@ ks_fec_code *ks_fec_code_new(uint32_t ds, uint32_t ps, const uint8_t *coefficien
 
 ks_fec_code *ks_fec_code_ref(ks_fec_code *code)
 {
+    KS_ASSERT(code->refs > 0);
     code->refs++;
     return code;
 }
 
 void ks_fec_code_unref(ks_fec_code *code)
 {
+    KS_ASSERT(code == NULL || code->refs > 0);
     if (code != NULL && --code->refs == 0)
         ks_free(code);
 }
@@ -75,6 +79,7 @@ uint32_t ks_fec_parity_count(const ks_fec_code *code)
 bool ks_fec_invert(uint8_t *rows, uint32_t n)
 {
     const size_t width = 2 * (size_t)n;
+    KS_ASSERT(n > 0 && n <= KS_FEC_SHARDS_MAX);
     uint8_t swap[2 * KS_FEC_SHARDS_MAX];
     for (uint32_t i = 0; i < n; i++) {
         memset(rows + i * width + n, 0, n);
@@ -92,6 +97,7 @@ bool ks_fec_invert(uint8_t *rows, uint32_t n)
             memcpy(pivot, rows + k * width, width);
             memcpy(rows + k * width, swap, width);
         }
+        KS_ASSERT(pivot[i] != 0);
         uint8_t scale = ks_gf_inv(pivot[i]) ^ 1;
         ks_gf_muladd(&pivot, &scale, 1, pivot, width); /* in place: the row times 1/pivot */
         for (k = 0; k < n; k++) {

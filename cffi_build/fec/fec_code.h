@@ -3,7 +3,8 @@
 #ifndef KS_FEC_CODE_H
 #define KS_FEC_CODE_H
 
-#include "fec.h"
+#include "base/octets.h"
+#include "fec/fec.h"
 
 struct ks_fec_code {
     uint32_t refs;
@@ -17,25 +18,11 @@ struct ks_fec_code {
 /* The longest gap between a group's last two data packets, beyond which its parity would come too late to be of use. */
 #define KS_FEC_GAP_MS 500u
 
-static inline uint32_t ks_fec_get32(const uint8_t *p)
-{
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-static inline uint32_t ks_fec_get16(const uint8_t *p)
-{
-    return p[0] | (uint32_t)p[1] << 8;
-}
-
 /* Everything before the body. */
 static inline void ks_fec_put_head(uint8_t *p, uint32_t seqid, uint32_t type)
 {
-    p[0] = (uint8_t)seqid;
-    p[1] = (uint8_t)(seqid >> 8);
-    p[2] = (uint8_t)(seqid >> 16);
-    p[3] = (uint8_t)(seqid >> 24);
-    p[4] = (uint8_t)type;
-    p[5] = (uint8_t)(type >> 8);
+    ks_put_le32(p, seqid);
+    ks_put_le16(p + 4, (uint16_t)type);
 }
 
 /* rows: n rows of 2n bytes, a matrix and room; after it the room holds the inverse. false: there is none. */

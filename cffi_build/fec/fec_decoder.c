@@ -1,24 +1,29 @@
 /* SPDX-License-Identifier: MIT */
-/* Keeps the packets of the latest groups and rebuilds what is missing as soon as as many packets came as were data.
+/* Keeps the packets of the latest groups, and rebuilds what is missing as soon as any ds packets of a group are here.
  *
  * The groups held are the newest one and those right before it. A packet from elsewhere moves that window only when it is
  * slightly ahead; when it is far off, only once a few in a row agree on where they are: after a long outage they are the
  * peer's, and a forged one costs nothing. Memory is bounded by the window, whoever sends. */
 #include <string.h>
 
-#include "fec_code.h"
-#include "fec_tune.h"
-#include "gf256.h"
+#include "base/checks.h"
+#include "fec/fec_code.h"
+#include "fec/fec_tune.h"
+#include "fec/gf256.h"
 
 /* Groups held: three; more of short ones, which a network reorders across more easily. */
 #define GROUPS_MIN 3u
 #define WINDOW_PKTS 32u
 /* So far ahead the window follows at once; less than a window if that is longer. */
 #define AHEAD_GROUPS 8u
-/* Packets in a row that move the window elsewhere; where they are only late, more of them. */
+/* Packets in a row from outside the window (strays) that move it there; LATE_STRAYS of them when they are from no more than
+ * LATE_GROUPS before it: those may only be late. */
 #define STRAYS 3u
 #define LATE_GROUPS 128u
 #define LATE_STRAYS 64u
+/* So many packets against a confirmed code, while so many groups come, make it doubtful. */
+#define DOUBT_PKTS 4u
+#define DOUBT_GROUPS 8u
 
 typedef struct {
     uint8_t *body; /* a block; NULL: not here */
@@ -30,7 +35,7 @@ typedef struct {
     uint32_t parity_bytes, data_bytes; /* of the parity packets, which are equal; of the longest data packet; 0: none yet */
     bool done;                        /* complete, or past help: later packets are not kept */
     bool last_data, first_parity;     /* seen in their places */
-    bool certain;                     /* group 0, and both were seen: it is as the code says whether or not later ones are */
+    bool certain;                     /* group 0, and both were seen: it has the code, whatever later groups turn out to have */
     shard *shards;
 } group;
 
@@ -39,7 +44,8 @@ struct ks_fec_decoder {
     ks_pool *blocks;
     ks_fec_tune *tune;            /* while the code is unknown or in doubt; else NULL */
     bool confirmed;               /* then only is anything rebuilt, but for a certain group; never while there is doubt */
-    uint32_t boundaries;          /* groups that spoke for the code, until it is confirmed */
+    uint32_t against, against_at; /* packets that contradicted a confirmed code, and the newest group when the first of them came */
+    uint32_t boundaries;          /* groups whose last data and first parity packet stood where the code has them */
     uint32_t held;                /* groups in the window */
     group *groups;                /* a ring; NULL: nothing was received since the start, or trim */
     uint32_t head, newest;        /* the newest group's index in the ring, and its number: seqid / shards */
@@ -64,11 +70,41 @@ static void release(group *g, uint32_t shards)
     g->done = true;
 }
 
+/* What is held of a group; of one that is done, nothing. */
+KS_CHECKER void check_group(const ks_fec_decoder *d, const group *g)
+{
+    KS_ASSERT(g->have <= d->code->shards && g->have_data <= g->have && g->have_data < d->code->ds);
+    KS_ASSERT(!g->done || g->have == 0);
+    KS_ASSERT((g->have == g->have_data) || g->parity_bytes >= g->data_bytes); /* no packet is longer than its parity */
+    uint32_t have = 0, have_data = 0;
+    for (uint32_t i = 0; i < d->code->shards; i++)
+        if (g->shards[i].body != NULL) {
+            have++;
+            have_data += i < d->code->ds;
+            KS_ASSERT(g->shards[i].bytes <= d->blocks->block_bytes);
+            KS_ASSERT(i < d->code->ds ? g->shards[i].bytes <= g->data_bytes : g->shards[i].bytes == g->parity_bytes);
+        }
+    KS_ASSERT(have == g->have && have_data == g->have_data);
+}
+
+KS_CHECKER void check_decoder(const ks_fec_decoder *d)
+{
+    KS_ASSERT(!d->confirmed || (d->code != NULL && d->tune == NULL)); /* nothing is rebuilt in doubt */
+    KS_ASSERT(d->groups == NULL || d->code != NULL);
+    KS_ASSERT(d->held >= GROUPS_MIN && d->held <= WINDOW_PKTS && d->head < d->held);
+    KS_ASSERT(d->groups == NULL || d->newest < d->code->wrap / d->code->shards);
+    KS_ASSERT(d->strays < LATE_STRAYS);
+    static _Thread_local uint32_t calls; /* a look at all that is held costs more than a packet */
+    for (uint32_t i = 0; d->groups != NULL && i < d->held && calls % 16 == 0; i++)
+        check_group(d, &d->groups[i]);
+    calls++;
+}
+
 /* Makes room for another group. */
 static void give_up(ks_fec_decoder *d, group *g)
 {
     if (g->have > 0) {
-        d->counts.short_sets++;
+        d->counts.fec_short_sets++;
         release(g, d->code->shards);
     }
     *g = (group){.shards = g->shards};
@@ -139,6 +175,7 @@ typedef struct {
 
 static void pick(const ks_fec_code *code, const group *g, puzzle *p)
 {
+    KS_ASSERT(g->have >= code->ds && g->have_data < code->ds); /* enough to rebuild, and something to be rebuilt */
     p->count = 0;
     for (uint32_t i = 0; i < code->ds; i++)
         if (g->shards[i].body == NULL)
@@ -148,6 +185,7 @@ static void pick(const ks_fec_code *code, const group *g, puzzle *p)
             p->parity[n] = (uint8_t)r;
             p->bodies[n++] = g->shards[code->ds + r].body;
         }
+    KS_ASSERT(p->count == code->ds - g->have_data && p->count <= code->ps && p->count <= MISSING_MAX);
 }
 
 /* Takes what is known of the data out of the parity packets, so that they hold what the missing ones alone give. */
@@ -179,6 +217,7 @@ static bool solve(ks_fec_decoder *d, group *g, puzzle *p)
         found[k] = ks_pool_get(d->blocks);
         if (found[k] == NULL)
             return false;
+        KS_ASSERT(bytes <= d->blocks->block_bytes && g->shards[p->missing[k]].body == NULL);
         g->shards[p->missing[k]] = (shard){found[k], bytes};
         memset(found[k], 0, bytes);
     }
@@ -198,7 +237,7 @@ static bool is_zero(const uint8_t *p, size_t n)
 /* What is no packet with its padding shows that something in the group was not the peer's. */
 static bool is_packet(const uint8_t *body, uint32_t bytes)
 {
-    uint32_t size = ks_fec_get16(body);
+    uint32_t size = ks_get_le16(body);
     return size >= 2 && size <= bytes && is_zero(body + size, bytes - size);
 }
 
@@ -206,20 +245,21 @@ static void rebuild(ks_fec_decoder *d, group *g, const handing *to)
 {
     puzzle p;
     pick(d->code, g, &p);
-    uint64_t errs = d->counts.errs;
+    uint64_t errs = d->counts.fec_errs;
     bool solved = solve(d, g, &p);
     for (uint32_t k = 0; solved && k < p.count; k++) {
         const shard *s = &g->shards[p.missing[k]];
+        KS_ASSERT(s->body != NULL && s->bytes == g->parity_bytes);
         if (is_packet(s->body, s->bytes)) {
-            d->counts.recovered++;
-            to->call(to->ctx, s->body + 2, ks_fec_get16(s->body) - 2);
+            d->counts.fec_recovered++;
+            to->call(to->ctx, s->body + 2, ks_get_le16(s->body) - 2);
         } else
-            d->counts.errs++;
+            d->counts.fec_errs++;
     }
-    if (solved && d->counts.errs == errs)
-        d->counts.full_sets++;
+    if (solved && d->counts.fec_errs == errs)
+        d->counts.fec_full_sets++;
     else
-        d->counts.short_sets++;
+        d->counts.fec_short_sets++;
     release(g, d->code->shards);
 }
 
@@ -228,7 +268,7 @@ static void settle(ks_fec_decoder *d, group *g, const handing *to)
     if (g->done || g->have < d->code->ds)
         return;
     if (g->have_data == d->code->ds) {
-        d->counts.full_sets++;
+        d->counts.fec_full_sets++;
         release(g, d->code->shards);
     } else if (d->confirmed || (g->certain && d->tune == NULL))
         rebuild(d, g, to);
@@ -261,8 +301,10 @@ static group *find(ks_fec_decoder *d, uint32_t number)
     if (d->groups == NULL && !begin(d, number))
         return NULL;
     const uint32_t numbers = d->code->wrap / d->code->shards;
+    KS_ASSERT(number < numbers && d->newest < numbers);
     uint32_t ahead = number >= d->newest ? number - d->newest : number + (numbers - d->newest);
     uint32_t behind = ahead == 0 ? 0 : numbers - ahead;
+    KS_ASSERT(ahead < numbers && behind < numbers && (ahead + behind) % numbers == 0);
     if (behind < d->held) {
         d->strays = 0;
         return &d->groups[(d->head + d->held - behind) % d->held];
@@ -286,9 +328,23 @@ static group *find(ks_fec_decoder *d, uint32_t number)
 
 /* ---- which code ---- */
 
+/* One packet that contradicts a code which was confirmed is a stranger's, or a recorded one of another connection's: it takes some of
+ * them close to each other, which another code has in any two groups. */
+static bool is_doubtful(ks_fec_decoder *d)
+{
+    if (d->code == NULL || !d->confirmed)
+        return true;
+    if (d->against == 0 || d->newest - d->against_at > DOUBT_GROUPS) {
+        d->against = 0;
+        d->against_at = d->newest;
+    }
+    return ++d->against >= DOUBT_PKTS;
+}
+
 /* A packet contradicts the code, or there is none. Without memory the next such packet tries again. */
 static void doubt(ks_fec_decoder *d)
 {
+    d->against = 0;
     d->confirmed = false;
     d->boundaries = 0;
     if (d->tune == NULL)
@@ -334,6 +390,7 @@ static void confirm(ks_fec_decoder *d, group *g, uint32_t number, uint32_t place
 static bool keep(ks_fec_decoder *d, group *g, uint32_t place, const uint8_t *body, uint32_t bytes)
 {
     bool parity = place >= d->code->ds;
+    KS_ASSERT(place < d->code->shards && bytes <= d->blocks->block_bytes);
     shard *s = &g->shards[place];
     if (g->done || s->body != NULL)
         return true;
@@ -341,7 +398,7 @@ static bool keep(ks_fec_decoder *d, group *g, uint32_t place, const uint8_t *bod
                : g->parity_bytes != 0 && bytes > g->parity_bytes)
         return false;
     if (!parity && g->have_data + 1 == d->code->ds) { /* nothing is missing: no need to keep it */
-        d->counts.full_sets++;
+        d->counts.fec_full_sets++;
         release(g, d->code->shards);
         return true;
     }
@@ -361,18 +418,19 @@ static bool keep(ks_fec_decoder *d, group *g, uint32_t place, const uint8_t *bod
 
 void ks_fec_decode_untrusted(ks_fec_decoder *d, const uint8_t *packet, size_t size, ks_fec_rebuilt *rebuilt, void *ctx)
 {
-    const uint32_t type = size < KS_FEC_HEAD ? 0 : ks_fec_get16(packet + 4);
+    KS_CHECK(check_decoder(d));
+    const uint32_t type = size < KS_FEC_HEAD ? 0 : ks_get_le16(packet + 4);
     const bool parity = type == KS_FEC_PARITY;
     const uint8_t *body = packet + KS_FEC_BODY;
     const size_t bytes = size - KS_FEC_BODY;
-    d->counts.parity_shards += parity;
+    d->counts.fec_parity_shards += parity;
     if ((!parity && type != KS_FEC_DATA) || bytes > UINT16_MAX || bytes > d->blocks->block_bytes ||
-        (!parity && ks_fec_get16(body) != bytes)) {
-        d->counts.errs++;
+        (!parity && ks_get_le16(body) != bytes)) {
+        d->counts.fec_errs++;
         return;
     }
-    const uint32_t seqid = ks_fec_get32(packet);
-    if (d->code == NULL || contradicts(d->code, seqid, parity))
+    const uint32_t seqid = ks_get_le32(packet);
+    if ((d->code == NULL || contradicts(d->code, seqid, parity)) && is_doubtful(d))
         doubt(d);
     const bool was_confirmed = d->confirmed;
     if (d->tune != NULL)
@@ -386,7 +444,7 @@ void ks_fec_decode_untrusted(ks_fec_decoder *d, const uint8_t *packet, size_t si
     if (g == NULL)
         return;
     if (!keep(d, g, place, body, (uint32_t)bytes)) {
-        d->counts.errs++;
+        d->counts.fec_errs++;
         return;
     }
     d->latest = seqid;
@@ -396,6 +454,7 @@ void ks_fec_decode_untrusted(ks_fec_decoder *d, const uint8_t *packet, size_t si
             settle(d, &d->groups[(d->head + i) % d->held], &to);
     else
         settle(d, g, &to);
+    KS_CHECK(check_decoder(d));
 }
 
 bool ks_fec_parity_due(const ks_fec_decoder *d)
@@ -408,9 +467,9 @@ bool ks_fec_parity_due(const ks_fec_decoder *d)
 
 bool ks_fec_skip_untrusted(ks_fec_decoder *d, const uint8_t packet[KS_FEC_HEAD])
 {
-    if (ks_fec_get16(packet + 4) != KS_FEC_PARITY || ks_fec_get32(packet) != d->latest + 1)
+    if (ks_get_le16(packet + 4) != KS_FEC_PARITY || ks_get_le32(packet) != d->latest + 1)
         return false;
     d->latest++;
-    d->counts.parity_shards++;
+    d->counts.fec_parity_shards++;
     return true;
 }

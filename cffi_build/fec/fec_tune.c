@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "fec_tune.h"
+#include "fec/fec_tune.h"
 
-#include "fec.h"
+#include "base/checks.h"
+#include "fec/fec.h"
 
 /* Attempts are at least so many packets apart. */
 #define ATTEMPT_PKTS 16u
@@ -36,6 +37,7 @@ static uint32_t try_period(const ks_fec_tune *t, uint32_t held, uint32_t period,
 {
     seen data = {UINT32_MAX, 0, UINT32_MAX, 0}, parity = data;
     for (uint32_t n = 0; n < held; n++) {
+        KS_ASSERT(n < t->count);
         uint32_t i = (t->count - 1 - n) % KS_FEC_TUNE_SAMPLES;
         uint32_t group = t->seqid[i] / period, place = t->seqid[i] % period;
         ++*looks;
@@ -51,6 +53,7 @@ static uint32_t try_period(const ks_fec_tune *t, uint32_t held, uint32_t period,
 
 bool ks_fec_tune_add(ks_fec_tune *t, uint32_t seqid, bool parity, uint32_t *ds, uint32_t *ps)
 {
+    KS_ASSERT(t->count < 2 * KS_FEC_TUNE_SAMPLES);
     t->seqid[t->count % KS_FEC_TUNE_SAMPLES] = seqid;
     t->parity[t->count % KS_FEC_TUNE_SAMPLES] = parity;
     if (++t->count == 2 * KS_FEC_TUNE_SAMPLES) { /* so that it never wraps; full all the same */
@@ -63,6 +66,7 @@ bool ks_fec_tune_add(ks_fec_tune *t, uint32_t seqid, bool parity, uint32_t *ds, 
     for (uint32_t period = 2; period <= KS_FEC_SHARDS_MAX && needed(period) <= held; period++) {
         uint32_t found = try_period(t, held, period, &looks);
         if (found != 0) {
+            KS_ASSERT(found < period); /* a group has both kinds */
             *ds = found;
             *ps = period - found;
             return true;

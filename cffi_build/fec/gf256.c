@@ -2,12 +2,12 @@
 /* Products come from two tables made when the library is loaded: for pshufb and its kin the products of a coefficient with
  * the 16 values of each half of a byte, for GFNI the coefficient as an 8x8 matrix of bits. GF2P8MULB itself is of no use:
  * it multiplies by AES's polynomial, and ours is 0x11D. */
-#include "gf256.h"
+#include "fec/gf256.h"
 
 #include <stdbool.h>
 #include <string.h>
 
-#include "err.h"
+#include "base/err.h"
 
 #define POLYNOMIAL 0x11du
 
@@ -84,7 +84,7 @@ static inline uint64_t plain_times(const uint8_t *table, uint64_t x)
 #define WIDTH 8u
 typedef const uint8_t *plain_table;
 #define TABLE plain_table
-#include "gf256_rows.h"
+#include "fec/gf256_rows.h"
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
@@ -153,7 +153,7 @@ static inline SSSE3 __m128i ssse3_times(ssse3_table t, __m128i x)
 #define VEC __m128i
 #define WIDTH 16u
 #define TABLE ssse3_table
-#include "gf256_rows.h"
+#include "fec/gf256_rows.h"
 
 /* ---- AVX2 ---- */
 
@@ -210,7 +210,7 @@ static inline AVX2 __m256i avx2_times(avx2_table t, __m256i x)
 #define VEC __m256i
 #define WIDTH 32u
 #define TABLE avx2_table
-#include "gf256_rows.h"
+#include "fec/gf256_rows.h"
 
 /* ---- GFNI on 32 bytes ---- */
 
@@ -236,7 +236,7 @@ static inline GFNI32 __m256i gfni32_times(__m256i matrix, __m256i x)
 #define VEC __m256i
 #define WIDTH 32u
 #define TABLE __m256i
-#include "gf256_rows.h"
+#include "fec/gf256_rows.h"
 
 /* ---- GFNI on 64 bytes ---- */
 
@@ -282,7 +282,7 @@ static inline GFNI64 __m512i gfni64_times(__m512i matrix, __m512i x)
 #define VEC __m512i
 #define WIDTH 64u
 #define TABLE __m512i
-#include "gf256_rows.h"
+#include "fec/gf256_rows.h"
 #endif
 
 #if defined(__aarch64__)
@@ -320,7 +320,7 @@ static inline uint8x16_t neon_times(uint8x16x2_t t, uint8x16_t x)
 #define VEC uint8x16_t
 #define WIDTH 16u
 #define TABLE uint8x16x2_t
-#include "gf256_rows.h"
+#include "fec/gf256_rows.h"
 #endif
 
 /* ---- the choice ---- */
@@ -353,8 +353,9 @@ static muladd *kernel_of(ks_gf_kernel kernel)
     return NULL;
 }
 
-int ks_gf_select(ks_gf_kernel kernel)
+int ks_gf_select(int number)
 {
+    ks_gf_kernel kernel = (ks_gf_kernel)number;
     static const ks_gf_kernel best_first[] = {KS_GF_GFNI, KS_GF_GFNI_AVX2, KS_GF_AVX2, KS_GF_SSSE3, KS_GF_NEON, KS_GF_PLAIN};
     if (kernel == KS_GF_AUTO)
         for (size_t i = 0; kernel_of(kernel) == NULL; i++)

@@ -7,12 +7,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/cdef.h"
+
+KS_CDEF
 /* KS_GF_GFNI: 64 bytes a step (AVX-512BW); KS_GF_GFNI_AVX2: 32. */
 typedef enum { KS_GF_AUTO, KS_GF_PLAIN, KS_GF_SSSE3, KS_GF_AVX2, KS_GF_GFNI, KS_GF_NEON, KS_GF_GFNI_AVX2 } ks_gf_kernel;
 
-/* Tests and benchmarks choose; -> KS_OK, or KS_EAGAIN: this machine has not got it. Not while another thread computes. */
-int ks_gf_select(ks_gf_kernel kernel);
+/* Tests and benchmarks choose, by any number; -> KS_OK, or KS_EAGAIN: this machine has not got it. Not while another thread computes. */
+int ks_gf_select(int kernel);
 ks_gf_kernel ks_gf_selected(void);
+KS_CDEF_END
 
 uint8_t ks_gf_mul(uint8_t a, uint8_t b);
 uint8_t ks_gf_inv(uint8_t a); /* of 0: 0 */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "entropy.h"
+#include "os/entropy.h"
 
 #include <errno.h>
 #include <string.h>
@@ -10,8 +10,9 @@
 #include <sys/random.h>
 #endif
 
-#include "err.h"
-#include "octets.h"
+#include "base/checks.h"
+#include "base/err.h"
+#include "base/octets.h"
 
 static int fill(uint8_t *out, size_t n)
 {
@@ -37,6 +38,7 @@ static int fill(uint8_t *out, size_t n)
 
 int ks_entropy_take(ks_entropy *entropy, uint8_t *out, size_t n)
 {
+    KS_ASSERT(entropy->left <= sizeof entropy->bytes);
     if (n > sizeof entropy->bytes)
         return KS_EAGAIN;
     if (entropy->left < n) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "front.h"
+#include "os/front.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,11 +13,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/checks.h"
+
 #if !defined(MAP_ANONYMOUS) && defined(MAP_ANON)
 #define MAP_ANONYMOUS MAP_ANON
 #endif
 
-/* ---- obituaries: inode << 32 | round << 16 | errno, in sets of 8; a full set loses its oldest ---- */
+/* ---- obituaries (front.h): inode << 32 | round << 16 | errno, in sets of 8; a full set loses its oldest, by `round`, which
+ * counts them ---- */
 
 #define SETS 8192u /* 65,536 deaths that nobody has asked about yet, in 512 KiB that are touched only when used */
 #define WAYS 8u
@@ -221,6 +224,7 @@ static _Atomic uint64_t *set_of(uint64_t inode)
 
 void ks_front_bury(uint64_t inode, int error)
 {
+    KS_ASSERT(error > 0 && error <= UINT16_MAX); /* 0 is "no error" to who asks */
     _Atomic uint64_t *set = set_of(inode);
     uint64_t round = atomic_fetch_add(&rounds, 1) & 0xffff;
     uint64_t entry = inode << 32 | round << 16 | (uint64_t)(error & 0xffff);
@@ -249,4 +253,14 @@ int ks_front_exhume(uint64_t inode)
             return (int)(seen & 0xffff);
     }
     return 0;
+}
+
+void ks_front_note_end(uint64_t inode)
+{
+    ks_front_bury(~inode, EPIPE);
+}
+
+bool ks_front_had_end(uint64_t inode)
+{
+    return ks_front_exhume(~inode) != 0;
 }

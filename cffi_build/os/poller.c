@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#include "poller.h"
+#include "os/poller.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "front.h"
-#include "mem.h"
+#include "base/checks.h"
+#include "os/front.h"
+#include "base/mem.h"
 
 static int whole_ms(int64_t timeout_us)
 {
@@ -59,12 +60,14 @@ static int ask(ks_poller *p, ks_source *s, int op, bool out)
 
 int ks_poller_add(ks_poller *p, ks_source *s)
 {
+    KS_ASSERT(s->fd >= 0 && !s->readable && !s->hung_up); /* nothing is known yet */
     s->writable = true;
     return ask(p, s, EPOLL_CTL_ADD, false);
 }
 
 void ks_poller_blocked(ks_poller *p, ks_source *s)
 {
+    KS_ASSERT(s->fd >= 0);
     s->writable = false;
     if (!s->out_asked)
         (void)ask(p, s, EPOLL_CTL_MOD, true); /* what is there already is told too */
@@ -72,6 +75,7 @@ void ks_poller_blocked(ks_poller *p, ks_source *s)
 
 void ks_poller_del(ks_poller *p, ks_source *s)
 {
+    KS_ASSERT(s->fd >= 0);
     /* Needed although close() follows: a forked child may hold a copy of the descriptor for a moment. */
     epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
 }
@@ -81,9 +85,11 @@ int ks_poller_wait(ks_poller *p, int64_t timeout_us, ks_source **changed, int ma
     struct epoll_event ev[128];
     max = max < 128 ? max : 128;
     bool moment = timeout_us > 0 && timeout_us < 1000 && p->fine;
+    KS_ASSERT(max > 0);
     int n = moment ? wait_fine(p->epoll_fd, ev, max, timeout_us) : epoll_wait(p->epoll_fd, ev, max, whole_ms(timeout_us));
     for (int i = 0; i < n; i++) {
         ks_source *s = ev[i].data.ptr;
+        KS_ASSERT(s->fd >= 0); /* what was closed is not watched */
         if (ev[i].events == EPOLLOUT && s->writable)
             (void)ask(p, s, EPOLL_CTL_MOD, false); /* a wake for nothing: an application's reads make room all the time */
         s->readable |= (ev[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
@@ -126,6 +132,7 @@ int ks_poller_add(ks_poller *p, ks_source *s)
         p->pollfds = fds;
         p->capacity = capacity;
     }
+    KS_ASSERT(s->fd >= 0 && p->count < p->capacity);
     s->place = p->count;
     s->writable = true;
     p->sources[p->count++] = s;
@@ -140,6 +147,7 @@ void ks_poller_blocked(ks_poller *p, ks_source *s)
 
 void ks_poller_del(ks_poller *p, ks_source *s)
 {
+    KS_ASSERT(s->place < p->count && p->sources[s->place] == s);
     ks_source *last = p->sources[--p->count];
     p->sources[s->place] = last;
     last->place = s->place;
@@ -150,6 +158,7 @@ int ks_poller_wait(ks_poller *p, int64_t timeout_us, ks_source **changed, int ma
     struct pollfd *fds = p->pollfds;
     for (uint32_t i = 0; i < p->count; i++) {
         const ks_source *s = p->sources[i];
+        KS_ASSERT(s->place == i && s->fd >= 0);
         /* A hung-up descriptor would be reported for ever: it has told all it can. */
         fds[i].fd = s->hung_up ? -1 : s->fd;
         fds[i].events = (short)((s->readable ? 0 : POLLIN) | (s->writable ? 0 : POLLOUT));

@@ -18,7 +18,7 @@ typedef struct {
     bool readable, writable;
     bool read_end;  /* the other end sends no more: what is read to here is all */
     bool hung_up;   /* both directions have ended */
-    bool out_asked; /* epoll: the kernel was asked to tell of room */
+    bool out_asked; /* epoll: the kernel was asked for EPOLLOUT */
     uint32_t place; /* poll(2): index */
 } ks_source;
 

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include "counters.h"
+#include "base/counters.h"
 
 #define KS_UDP_PACKET_MAX 1500u
 #define KS_UDP_BATCH 128u
@@ -33,6 +33,10 @@ typedef struct {
     bool connected;
     bool pktinfo;      /* bound to a wildcard: our address is received and sent with each packet */
     uint32_t rxq_drops; /* the kernel's count at the latest packet, SO_RXQ_OVFL */
+    uint32_t gso_refused; /* runs in a row that the device did not take */
+    bool quotes;       /* the kernel keeps what ICMP errors quote */
+    bool too_long;     /* the kernel has refused a packet for its length; who asks clears it */
+    bool no_way;       /* connected: it has refused one since our address or the way there is gone; likewise */
 } ks_udp;
 
 /* A packet to send. `to` is NULL on a connected socket; `from` is our own address, used when pktinfo is set. */
@@ -64,14 +68,37 @@ int ks_udp_recv(ks_udp *udp, ks_udp_rx *rx, ks_udp_packet *packet, void *ctx, ks
  * -> 0, or -ECONNREFUSED when an ICMP error was met (all the same the rest is sent). */
 int ks_udp_send(ks_udp *udp, const ks_datagram *d, size_t n, ks_counters *count);
 
+/* The next packet that an ICMP "port unreachable" quotes, as far as it does: anybody may have written that. Each is told once.
+ * -> false: there is no more, or the system keeps none (`quotes`). */
+bool ks_udp_take_refusal(ks_udp *udp, uint8_t *quoted, size_t room, size_t *size);
+
 int ks_udp_set_dscp(ks_udp *udp, int dscp);
 
-/* For descriptors that no engine holds yet; 0 or -errno. */
-int ks_udp_connect_self(int fd);
-int ks_udp_disconnect(int fd);
+/* Packets are as long as their sender says: what ICMP tells of the path's MTU counts for nothing, and what is longer may be cut on
+ * the way. `whole`: nobody may cut them; one that the interface does not take is refused (too_long). No effect where the system has
+ * no such options. */
+void ks_udp_ignore_path_mtu(ks_udp *udp, bool whole);
+
+/* Hides a bound socket from all packets, as if nobody were bound there: strangers get ICMP port unreachable, the address stays
+ * taken. For good: what it takes leaves traces in a socket, so who wants to hear binds another one. 0 or -errno. */
+int ks_udp_hide(int fd);
+
+bool ks_udp_is_v6only(int fd); /* false for IPv4, too */
+/* Sets SO_REUSEADDR: other sockets that have it too, and these alone, may then bind to its address. */
+void ks_udp_allow_beside(int fd);
+/* A socket for one peer of an unconnected one, from our address `local` on the same port: connected, so that the kernel prefers
+ * it. `fd` must have been allowed others, the new one is. -> its descriptor, or -errno. */
+int ks_udp_split(int fd, const ks_addr *local, const ks_addr *peer);
+
+/* Whether a bound socket's address is this host's no more. */
+bool ks_udp_has_lost_address(int fd);
+/* A socket to the same peer as a connected one's, with its options, whose address and port the kernel has chosen anew. -> its
+ * descriptor, or -errno: -EALREADY when it would have the same address, since then that one serves as well. */
+int ks_udp_renew(int fd, const ks_addr *peer);
 
 /* Whether the kernel spreads peers over several sockets of one address (SO_REUSEPORT). Which of them a peer is given to
- * depends on how many there are, so none may see a packet before all are bound: until then they are shut out. */
+ * depends on how many there are, so none may see a packet before all are bound: until then a socket filter that drops all
+ * packets shuts each of them out. */
 bool ks_udp_spreads(void);
 int ks_udp_shut_out(int fd);
 int ks_udp_let_in(int fd);

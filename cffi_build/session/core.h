@@ -7,14 +7,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "codec.h"
-#include "counters.h"
-#include "hash.h"
-#include "kcp.h"
-#include "poller.h"
-#include "timer.h"
-#include "udp.h"
-#include "wire.h"
+#include "smux/codec.h"
+#include "base/counters.h"
+#include "base/hash.h"
+#include "base/siphash.h"
+#include "arq/kcp.h"
+#include "os/poller.h"
+#include "base/timer.h"
+#include "os/udp.h"
+#include "session/dialog.h"
+#include "wire/wire.h"
 
 /* Freed memory that this turn's events may still point to; it goes at the turn's end. */
 typedef struct ks_grave {
@@ -34,18 +36,13 @@ typedef struct {
     ks_codec_space *codec_space; /* NULL until a session compresses */
     ks_udp_way way;
     ks_batch batch;
+    ks_siphash_key secret;       /* of the engine's alone, never told: what strangers must not be able to foresee */
     ks_counters count;
     ks_hash by_inode;            /* streams and listeners by KS_FRONT_KEY of A's inode */
     struct ks_session *sessions; /* all, doubly linked */
     uint32_t session_count, stream_count;
     struct ks_session *dirty;    /* to be turned at the end of this turn */
-    struct ks_session *riders;   /* whose ACKs wait for data to ride on, doubly linked, */
-    uint64_t ride_over_us;       /* until then */
-    /* For engine.c: whose packet came last, whether we answer its peer at once, and how many waits in a row were short while
-     * no other session was heard. */
-    const struct ks_session *talker;
-    bool talker_answers;
-    uint32_t short_waits;
+    ks_dialogs dialogs;
     ks_grave *graves;
     bool draining;               /* the process exits: every application end counts as closed */
 } ks_core;

@@ -1,30 +1,26 @@
 /* SPDX-License-Identifier: MIT */
-#include "profile.h"
+#include "session/profile.h"
 
-#include "fec.h"
+#include <stddef.h>
 
-static bool between(int32_t value, int32_t low, int32_t high)
-{
-    return value >= low && value <= high;
-}
+#include "path/pmtu.h"
+
+#define BOUNDS(type, name, least, most) {#name, (int64_t)(least), (int64_t)(most)},
+
+const ks_bounds ks_profile_bounds[] = {KS_PROFILE_FIELDS(BOUNDS){NULL, 0, 0}};
 
 static bool fec_is_valid(const ks_profile *p)
 {
     if (p->fec_data == 0 && p->fec_parity == 0)
         return true;
-    return p->fec_data >= 1 && p->fec_parity >= 1 && p->fec_data <= (int32_t)KS_FEC_SHARDS_MAX &&
-           p->fec_parity <= (int32_t)KS_FEC_SHARDS_MAX - p->fec_data;
+    return p->fec_data >= 1 && p->fec_parity >= 1 && p->fec_parity <= (int32_t)KS_FEC_SHARDS_MAX - p->fec_data;
 }
 
 bool ks_profile_is_valid(const ks_profile *p)
 {
-    return between(p->framing, KS_FRAMING_RAW, KS_FRAMING_SMUX) && between(p->smux_version, 1, 2) && between(p->nodelay, 0, 1) &&
-           between(p->interval_ms, 10, 5000) && between(p->resend, 0, (int32_t)KS_KCP_RESEND_MAX) && between(p->nc, 0, 1) &&
-           between(p->sndwnd_pkts, 1, (int32_t)KS_KCP_WND_MAX) && between(p->rcvwnd_pkts, 1, (int32_t)KS_KCP_WND_MAX) &&
-           between(p->mtu_bytes, (int32_t)KS_KCP_MTU_MIN, (int32_t)KS_KCP_MTU_MAX) && between(p->dscp, 0, 63) &&
-           p->sockbuf_bytes > 0 && p->keepalive_ms >= 0 && p->keepalive_timeout_ms >= 0 && between(p->dup, 0, (int32_t)KS_DUP_MAX) &&
-           between(p->compress, 0, 1) && p->rate_limit >= 0 && fec_is_valid(p) &&
-           !(p->compress != 0 && p->framing == KS_FRAMING_RAW);
+#define ALLOWED(type, name, least, most) ks_profile_allows_##name(p->name) &&
+    return KS_PROFILE_FIELDS(ALLOWED) fec_is_valid(p) && !(p->compress != 0 && p->framing == KS_FRAMING_RAW);
+#undef ALLOWED
 }
 
 bool ks_profile_has_messages(const ks_profile *p)
@@ -38,13 +34,41 @@ uint32_t ks_profile_message_bytes(const ks_kcp_config *c)
     return fragments * (c->mtu - KS_KCP_HEAD);
 }
 
+bool ks_profile_finds_mtu(const ks_profile *p)
+{
+    return p->mtu_bytes == (int32_t)KS_MTU_AUTO;
+}
+
+uint32_t ks_profile_first_mtu(const ks_profile *p)
+{
+    return ks_profile_finds_mtu(p) ? KS_PMTU_START : (uint32_t)p->mtu_bytes;
+}
+
+uint32_t ks_profile_most_mtu(const ks_profile *p)
+{
+    return ks_profile_finds_mtu(p) ? KS_MTU_MAX : (uint32_t)p->mtu_bytes;
+}
+
+uint32_t ks_profile_rcv_wnd(const ks_profile *p)
+{
+    return p->rcvwnd_pkts > 0 ? (uint32_t)p->rcvwnd_pkts : KS_KCP_WND_FIRST;
+}
+
+/* By itself an adaptive sender has no more under way than the path takes; the others send a window's worth. */
+static uint32_t snd_wnd(const ks_profile *p, bool adaptive)
+{
+    return p->sndwnd_pkts > 0 ? (uint32_t)p->sndwnd_pkts : adaptive ? KS_KCP_WND_MAX : KS_KCP_WND_FIRST;
+}
+
 ks_kcp_config ks_profile_kcp_config(const ks_profile *p, uint32_t conv, uint32_t overhead)
 {
+    bool adaptive = p->adaptive != 0 && p->nc != 0;
     return (ks_kcp_config){
         .conv = conv,
-        .mtu = (uint32_t)p->mtu_bytes - overhead,
-        .snd_wnd = (uint32_t)p->sndwnd_pkts,
-        .rcv_wnd = (uint32_t)p->rcvwnd_pkts,
+        .mtu = ks_profile_first_mtu(p) - overhead,
+        .snd_wnd = snd_wnd(p, adaptive),
+        .rcv_wnd = ks_profile_rcv_wnd(p),
+        .follow = p->rcvwnd_pkts == 0,
         .interval = (uint32_t)p->interval_ms,
         .resend = (uint32_t)p->resend,
         .nodelay = p->nodelay != 0,
@@ -52,7 +76,14 @@ ks_kcp_config ks_profile_kcp_config(const ks_profile *p, uint32_t conv, uint32_t
         .stream = !ks_profile_has_messages(p),
         .ack_nodelay = p->ack_nodelay != 0,
         .write_delay = p->write_delay != 0,
+        .adaptive = adaptive,
+        .insurance = p->insurance,
     };
+}
+
+static uint32_t capped(uint64_t value)
+{
+    return value < UINT32_MAX ? (uint32_t)value : UINT32_MAX;
 }
 
 void ks_profile_kcp_info(const ks_kcp *k, ks_info *i)
@@ -69,11 +100,17 @@ void ks_profile_kcp_info(const ks_kcp *k, ks_info *i)
     i->queued_pkts = k->snd_end - k->snd_nxt;
     i->unread_pkts = k->rcv_nxt - k->rcv_read;
     i->mss_bytes = k->mss;
-    i->out_segs = k->count.out_segs;
-    i->in_segs = k->count.in_segs;
-    i->retrans_segs = k->count.retrans_segs;
-    i->fast_retrans_segs = k->count.fast_retrans_segs;
-    i->early_retrans_segs = k->count.early_retrans_segs;
-    i->lost_segs = k->count.lost_segs;
-    i->repeat_segs = k->count.repeat_segs;
+    i->bound_by = (uint32_t)ks_kcp_bound_by(k);
+    if (k->cfg.adaptive) {
+        ks_path room;
+        const ks_path *path = ks_kcp_path(k, &room);
+        i->delivery_rate = capped(ks_path_rate(path));
+        i->pacing_rate = capped(path->pace);
+        i->min_rtt_us = path->least_us;
+        i->loss_ppm = (uint32_t)((uint64_t)path->loss * 1000000 / 65536);
+        i->srtt_ms = (path->smooth_us + 500) / 1000;
+    }
+#define COPY(member, name, meaning) i->member = k->count.member;
+    KS_KCP_COUNTERS(COPY)
+#undef COPY
 }

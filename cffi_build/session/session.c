@@ -1,36 +1,57 @@
 /* SPDX-License-Identifier: MIT */
-#include "session.h"
+#include "session/session.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "codec.h"
-#include "err.h"
-#include "front.h"
-#include "oob.h"
-#include "profile.h"
-#include "session_parts.h"
+#include "smux/codec.h"
+#include "base/err.h"
+#include "base/octets.h"
+#include "os/front.h"
+#include "path/known.h"
+#include "wire/oob.h"
+#include "session/profile.h"
+#include "session/session_data.h"
+#include "session/session_end.h"
+#include "session/session_frames.h"
+#include "session/session_marks.h"
+#include "session/session_output.h"
+#include "session/session_pmtu.h"
+#include "session/session_proof.h"
+#include "session/session_streams.h"
+#include "session/stream_window.h"
 
 #if defined(__sun)
 #include <sys/filio.h>
 #endif
 
-#define LINGER_MS 30000u      /* how long what was sent before close() may take to be acknowledged */
 #define QUIET_MS 3000u        /* TIME_WAIT: many times the peers' retransmission timeout */
 #define RAW_QUIET_MS 10000u   /* the same without a farewell: the peer may not know for longer */
-#define EMBRYO_MS 10000u      /* a session that was created by a packet and never opened a stream */
-#define DEAF_MS 30000u        /* a segment was sent often enough to give up, if nothing was heard for so long */
+#define HALF_OPEN_MS 10000u   /* for the first stream of a session that a packet began */
+#define DEAF_MS 30000u        /* what waits is given up if nothing was heard for so long */
 #define TRIM_MS 1000u
+#define NOTE_MS 250u          /* a live path is told to the next connection so often: it may begin before this one ends */
+/* Turns from the peer's acknowledgment to the application's news of it. In the first one the peer's challenge is answered, in the
+ * second a listener of the same engine takes the answer: so accept() knows of a connection when connect() has returned, as over TCP. */
+#define SETTLE_TURNS 2u
+#define SILENT_MS 1000u       /* then our address may be gone, and with it the way back */
 #define STARVED_MS 50u        /* until data that found no memory is tried again: nothing else would wake the session */
-#define BUFFER_MIN 4194304u   /* for the applications of one session, as smux's MaxReceiveBuffer */
 #define REFUSALS 3u           /* ICMP refusals of a live session ... */
 #define REFUSED_MS 1000u      /* ... for so long, with nothing heard in between, mean that the peer is gone */
-#define MESSAGES_BUFFER (2u * 255u * (KS_KCP_MTU_MAX + KS_SLICE_CHARGE)) /* two messages of the longest kind */
-#define RATE_BURST_MS 10u      /* a limited session's burst: timers have a resolution of 1 ms, turns are a few */
-#define RATE_IDLE_MS 60000u
 
 /* ---- life ---- */
+
+/* An adaptive sender begins with what an earlier connection has measured. */
+static void recall(ks_session *s)
+{
+    ks_path path;
+    if (!s->kcp.cfg.adaptive)
+        return;
+    ks_path_init(&path, s->kcp.cfg.mtu, 0);
+    ks_known_recall(&s->peer, &path, s->core->now_us);
+    ks_kcp_resume(&s->kcp, path.resume_rate, path.resume_least_us);
+}
 
 ks_session *ks_session_new(ks_core *core, ks_session_owner *owner, uint32_t conv, const ks_addr *peer, const ks_addr *local,
                            bool opener)
@@ -39,8 +60,9 @@ ks_session *ks_session_new(ks_core *core, ks_session_owner *owner, uint32_t conv
     if (p->compress != 0 && core->codec_space == NULL && (core->codec_space = ks_alloc(sizeof *core->codec_space)) == NULL)
         return NULL;
     ks_session *s = ks_alloc(sizeof *s);
-    ks_fec_encoder *encoder = owner->fec != NULL ? ks_fec_encoder_new(owner->fec, (size_t)p->mtu_bytes) : NULL;
-    if (s == NULL || (owner->fec != NULL && encoder == NULL) ||
+    ks_proof proof;
+    ks_fec_encoder *encoder = owner->fec != NULL ? ks_fec_encoder_new(owner->fec, ks_profile_most_mtu(p)) : NULL;
+    if (s == NULL || (owner->fec != NULL && encoder == NULL) || ks_proof_begin(&proof, core, opener) != KS_OK ||
         ks_timers_reserve(&core->timers, core->session_count + 1) != KS_OK) {
         ks_fec_encoder_del(encoder);
         ks_free(s);
@@ -53,20 +75,26 @@ ks_session *ks_session_new(ks_core *core, ks_session_owner *owner, uint32_t conv
     s->owner = owner;
     s->peer = *peer;
     s->local = *local;
-    s->opener = opener;
+    s->opener = s->credit.validated = opener;
     s->smux = p->framing == KS_FRAMING_SMUX;
     s->messages = ks_profile_has_messages(p);
-    s->state = opener && s->smux ? KS_SESSION_CONNECTING : KS_SESSION_OPEN;
+    s->state = !opener ? KS_SESSION_HALF_OPEN : s->smux ? KS_SESSION_CONNECTING : KS_SESSION_OPEN;
     ks_timer_init(&s->timer);
-    ks_kcp_config config = ks_profile_kcp_config(p, conv, (uint32_t)ks_link_overhead(&owner->link, owner->fec != NULL));
+    uint32_t overhead = (uint32_t)ks_link_overhead(&owner->link, owner->fec != NULL);
+    ks_kcp_config config = ks_profile_kcp_config(p, conv, overhead);
+    config.mtu = ks_session_begin_pmtu(s) - overhead;
     ks_kcp_init(&s->kcp, &config, &core->pools, 0);
+    if (encoder != NULL && config.adaptive)
+        (void)ks_fec_encoder_adapt(encoder); /* without memory it is as generous as kcp-go's */
+    recall(s);
     ks_session_set_rate_limit(s, (uint64_t)p->rate_limit);
     ks_smux_parser_init(&s->parser, (uint8_t)p->smux_version);
-    /* Without the parser's flow control the KCP window does the work: only what one write may leave over is held here. */
-    uint32_t window = config.rcv_wnd * s->kcp.mss;
-    s->buffer_limit = s->messages ? MESSAGES_BUFFER : !s->smux ? 65536u : window / 2 * 3 > BUFFER_MIN ? window / 2 * 3 : BUFFER_MIN;
+    s->buffer_limit = s->buffer_least = ks_session_first_buffer(s);
+    s->followed_pkts = config.rcv_wnd;
     s->heard_ms = s->framed_ms = core->now_ms;
-    s->until_ms = s->smux && !opener ? core->now_ms + EMBRYO_MS : KS_NEVER;
+    s->noted_ms = (uint32_t)core->now_ms;
+    s->until_ms = s->state == KS_SESSION_HALF_OPEN ? core->now_ms + HALF_OPEN_MS : KS_NEVER;
+    s->proof = proof;
     s->trim_ms = KS_NEVER;
     s->keepalive_ms = (uint32_t)p->keepalive_ms;
     s->keepalive_timeout_ms = (uint32_t)p->keepalive_timeout_ms;
@@ -82,102 +110,20 @@ ks_session *ks_session_new(ks_core *core, ks_session_owner *owner, uint32_t conv
     return s;
 }
 
-static void leave_riders(ks_session *s)
-{
-    if (!s->riding)
-        return;
-    s->riding = false;
-    if (s->rider_prev != NULL)
-        s->rider_prev->rider_next = s->rider_next;
-    else
-        s->core->riders = s->rider_next;
-    if (s->rider_next != NULL)
-        s->rider_next->rider_prev = s->rider_prev;
-}
-
-void ks_session_add_counts(const ks_session *s, ks_counters *to)
-{
-    const ks_kcp_counts *c = &s->kcp.count;
-    to->in_segs += c->in_segs;
-    to->out_segs += c->out_segs;
-    to->retrans_segs += c->retrans_segs;
-    to->fast_retrans_segs += c->fast_retrans_segs;
-    to->early_retrans_segs += c->early_retrans_segs;
-    to->lost_segs += c->lost_segs;
-    to->repeat_segs += c->repeat_segs;
-    if (s->decoder == NULL)
-        return;
-    const ks_fec_counts *f = ks_fec_decoder_counts(s->decoder);
-    to->fec_recovered += f->recovered;
-    to->fec_errs += f->errs;
-    to->fec_parity_shards += f->parity_shards;
-    to->fec_full_sets += f->full_sets;
-    to->fec_short_sets += f->short_sets;
-}
-
-void ks_session_end(ks_session *s)
-{
-    if (s->state == KS_SESSION_ENDED)
-        return;
-    while (s->streams != NULL)
-        ks_stream_remove(s->streams);
-    ks_core *core = s->core;
-    s->state = KS_SESSION_ENDED;
-    leave_riders(s);
-    /* What the batch refers to lies in our segments. */
-    ks_batch_send(&core->batch);
-    ks_timer_set(&core->timers, &s->timer, KS_NEVER);
-    ks_session_add_counts(s, &core->count);
-    ks_kcp_free(&s->kcp);
-    if (s->codec != 0)
-        (void)ks_codec_call(s->codec, KS_CODEC_CLOSE, NULL, 0, NULL, 0);
-    ks_fec_encoder_del(s->encoder);
-    ks_fec_decoder_del(s->decoder);
-    s->encoder = NULL;
-    s->decoder = NULL;
-    if (s->prev != NULL)
-        s->prev->next = s->next;
-    else
-        core->sessions = s->next;
-    if (s->next != NULL)
-        s->next->prev = s->prev;
-    core->session_count--;
-    if (core->talker == s)
-        core->talker = NULL;
-    s->owner->ended(s->owner, s);
-    ks_core_bury(core, &s->grave, s);
-}
-
-void ks_session_fail(ks_session *s, int error)
-{
-    if (s->state == KS_SESSION_ENDED)
-        return;
-    for (ks_stream *st = s->streams; st != NULL; st = st->next)
-        if (st->src.fd >= 0 && error != 0)
-            ks_front_bury(st->by_inode.key >> 1, error);
-    ks_session_end(s);
-}
-
 static void go_quiet(ks_session *s)
 {
     if (s->state == KS_SESSION_QUIET)
         return;
     s->state = KS_SESSION_QUIET;
+    (void)ks_session_note_path(s);
     s->until_ms = s->core->now_ms + (s->smux ? QUIET_MS : RAW_QUIET_MS);
-}
-
-void ks_session_accept_raw(ks_session *s)
-{
-    ks_session_accept_stream(s, 1);
-    if (s->streams == NULL)
-        ks_session_end(s);
 }
 
 bool ks_session_is_idle(ks_session *s)
 {
     for (ks_stream *st = s->streams; st != NULL; st = st->next) {
         int avail = 0;
-        if (!st->connecting && st->src.fd >= 0 && ioctl(st->src.fd, FIONREAD, &avail) == 0 && avail > 0)
+        if (!ks_stream_is_connecting(st) && st->src.fd >= 0 && ioctl(st->src.fd, FIONREAD, &avail) == 0 && avail > 0)
             return false;
     }
     return s->state == KS_SESSION_CONNECTING || ks_kcp_unacked(&s->kcp) == 0;
@@ -185,26 +131,29 @@ bool ks_session_is_idle(ks_session *s)
 
 /* ---- packets ---- */
 
-/* A refusal has the sn that was read last, so that a Go peer takes it for a repeat: as the next in order each one would
- * be news to its smux, and keep a session alive whose other end is gone. For us it is the next. */
-static bool is_refusal(const ks_session *s, const uint8_t *packet, size_t size)
+static bool is_farewell(const ks_session *s, const uint8_t *frame)
 {
     uint8_t farewell[KS_SMUX_HEAD];
-    if (!s->smux || size != KS_KCP_HEAD + KS_SMUX_HEAD || packet[4] != 81 || ks_load16(packet + 6) != 0 ||
-        ks_load32(packet + 12) != s->kcp.rcv_nxt - 1 || ks_load32(packet + 16) != 0 ||
-        ks_load32(packet + 20) != KS_SMUX_HEAD)
-        return false;
     ks_smux_head(farewell, (uint8_t)s->owner->profile.smux_version, KS_SMUX_FIN, 0, 0);
-    return memcmp(packet + KS_KCP_HEAD, farewell, sizeof farewell) == 0;
+    return memcmp(frame, farewell, sizeof farewell) == 0;
 }
 
-static void note_talker(const ks_session *s)
+/* A refusal has the time stamp of the packet that it answers, which a stranger does not know. It has the sn that was read last,
+ * so that a Go peer takes it for a repeat: as the next in order each one would be news to its smux, and keep a session alive whose
+ * other end is gone. For us it is the next. */
+static bool is_refusal(const ks_session *s, const uint8_t *packet, size_t size)
 {
-    ks_core *core = s->core;
-    if (core->talker != s)
-        core->short_waits = 0;
-    core->talker = s;
-    core->talker_answers = core->now_us - s->answered_us < KS_DIALOG_US;
+    return s->smux && size == KS_KCP_HEAD + KS_SMUX_HEAD && packet[4] == KS_KCP_PUSH && ks_get_le16(packet + 6) == 0 &&
+           ks_get_le32(packet + 12) == s->kcp.rcv_nxt - 1 && ks_get_le32(packet + 16) == 0 &&
+           ks_get_le32(packet + 20) == KS_SMUX_HEAD && is_farewell(s, packet + KS_KCP_HEAD) &&
+           ks_kcp_knows_stamp(&s->kcp, ks_get_le32(packet + 8), s->core->now_us);
+}
+
+/* A peer that has not proved its address, and of which nothing is read, gives up its connect. */
+static bool gives_up(const ks_session *s, const uint8_t *packet, size_t size)
+{
+    return !s->credit.validated && s->smux && s->codec == 0 && size >= KS_KCP_HEAD + KS_SMUX_HEAD &&
+           is_farewell(s, packet + size - KS_SMUX_HEAD);
 }
 
 static void input_kcp_untrusted(ks_session *s, const uint8_t *packet, size_t size, bool from_fec)
@@ -214,13 +163,13 @@ static void input_kcp_untrusted(ks_session *s, const uint8_t *packet, size_t siz
         return;
     if (is_refusal(s, packet, size)) {
         memcpy(refusal, packet, sizeof refusal);
-        ks_store32(refusal + 12, s->kcp.rcv_nxt);
+        ks_put_le32(refusal + 12, s->kcp.rcv_nxt);
         packet = refusal;
     }
     /* Words from before count for nothing: a kcp-go listener that has closed a session begins a new one with our next
      * packet, and its acknowledgments would go on until its window is full. */
-    bool late = size >= KS_KCP_HEAD && ks_after(s->kcp.snd_una, ks_load32(packet + 16));
-    int result = ks_kcp_input_untrusted(&s->kcp, packet, size, (uint32_t)s->core->now_ms, from_fec);
+    bool late = size >= KS_KCP_HEAD && ks_after(s->kcp.snd_una, ks_get_le32(packet + 16));
+    int result = ks_kcp_input_untrusted(&s->kcp, packet, size, s->core->now_us, from_fec);
     if (result < 0) {
         s->core->count.in_errs++;
         s->core->count.kcp_in_errors++;
@@ -228,12 +177,21 @@ static void input_kcp_untrusted(ks_session *s, const uint8_t *packet, size_t siz
         s->heard_ms = s->core->now_ms;
         s->refusals = 0;
     }
-    note_talker(s);
+    ks_dialog_heard(&s->core->dialogs, &s->dialog, s->core->now_us);
     ks_session_mark(s);
+    s->bye_rcvd |= result == KS_OK && gives_up(s, packet, size);
+}
+
+/* `size` bytes came, within what crypt has around them. */
+static void earn(ks_session *s, size_t size)
+{
+    ks_proof_heard(s);
+    ks_credit_earn(&s->credit, size + ks_link_overhead(&s->owner->link, false));
 }
 
 void ks_session_input_untrusted(ks_session *s, const uint8_t *packet, size_t size)
 {
+    earn(s, size);
     input_kcp_untrusted(s, packet, size, false);
 }
 
@@ -246,9 +204,10 @@ void ks_session_input_fec_untrusted(ks_session *s, const uint8_t *packet, size_t
 {
     if (s->state == KS_SESSION_ENDED)
         return;
+    earn(s, size);
     if (s->decoder == NULL) /* without memory for it, data packets still count */
         s->decoder = ks_fec_decoder_new(s->owner->fec, &s->core->shards);
-    if (ks_load16(packet + 4) == KS_FEC_DATA)
+    if (ks_get_le16(packet + 4) == KS_FEC_DATA)
         input_kcp_untrusted(s, packet + KS_FEC_HEAD, size - KS_FEC_HEAD, false);
     if (s->decoder != NULL)
         ks_fec_decode_untrusted(s->decoder, packet, size, take_rebuilt, s);
@@ -256,75 +215,15 @@ void ks_session_input_fec_untrusted(ks_session *s, const uint8_t *packet, size_t
 
 void ks_session_input_oob(ks_session *s, const uint8_t *data, size_t size)
 {
-    s->oob_received++;
-    s->core->count.oob_packets++;
+    earn(s, KS_FEC_HEAD + 4 + size);
+    s->count.oob_received++;
     s->heard_ms = s->core->now_ms;
     for (const ks_stream *st = s->streams; st != NULL; st = st->next)
         if (st->oob_id != 0 && !ks_oob_post(st->oob_id, data, size))
             s->core->count.oob_drops++;
 }
 
-static ks_route route_of(ks_session *s, ks_fec_encoder *fec)
-{
-    return (ks_route){.link = &s->owner->link,
-                      .to = &s->peer,
-                      .from = s->local.sa.sa_family != 0 ? &s->local : NULL,
-                      .fec = fec,
-                      .dup = s->dup};
-}
-
-static int64_t bucket_size(const ks_session *s)
-{
-    uint64_t moment = s->rate_limit / 1000 * RATE_BURST_MS, least = 4ull * (uint64_t)s->owner->profile.mtu_bytes;
-    return (int64_t)(moment > least ? moment : least);
-}
-
-/* Acknowledgments and out-of-band packets go without tokens, and so may overdraw; but data must not wait for long after. */
-static void spend(ks_session *s, size_t bytes)
-{
-    int64_t packet = (int64_t)(1 + s->dup) * (1 + ks_fec_parity_count(s->owner->fec)) * s->owner->profile.mtu_bytes;
-    int64_t least = -bucket_size(s) - 2 * packet; /* what data overdraws is paid back: two packets, since KCP packs ahead */
-    s->tokens -= (int64_t)bytes;
-    if (s->tokens < least)
-        s->tokens = least;
-}
-
-int ks_session_send_oob(ks_session *s, const uint8_t *data, size_t size)
-{
-    uint8_t head[KS_FEC_HEAD + 4];
-    size_t around = ks_link_overhead(&s->owner->link, false) + sizeof head;
-    if (s->encoder == NULL)
-        return -EOPNOTSUPP;
-    if (size > (size_t)s->owner->profile.mtu_bytes - around)
-        return -EMSGSIZE;
-    ks_store32(head, KS_FEC_OOB_SEQID);
-    ks_store16(head + 4, KS_FEC_OOB);
-    ks_store16(head + 6, (uint16_t)(4 + size + 2));
-    ks_store32(head + KS_FEC_HEAD, s->kcp.cfg.conv);
-    struct iovec iov[] = {{head, sizeof head}, {(void *)(uintptr_t)data, size}};
-    ks_route route = route_of(s, NULL);
-    spend(s, ks_batch_put(&s->core->batch, &route, iov, 2, sizeof head + size, s->core->now_ms));
-    s->oob_sent++;
-    return 0;
-}
-
-static void output(void *ctx, const struct iovec *iov, int pieces, size_t size)
-{
-    ks_session *s = ctx;
-    ks_route route = route_of(s, s->encoder);
-    spend(s, ks_batch_put(&s->core->batch, &route, iov, pieces, size, s->core->now_ms));
-    if (s->rate_limit != 0)
-        s->kcp.budget = s->tokens; /* copies, parity and headers count too, in this flush already */
-}
-
-/* One FIN on stream 0 whose acknowledgment nobody waits for: the session ends now. */
-void ks_session_farewell(ks_session *s)
-{
-    ks_session_put_frame(s, KS_SMUX_FIN, 0);
-    ks_kcp_set_budget(&s->kcp, INT64_MAX);
-    if (s->state != KS_SESSION_ENDED)
-        ks_kcp_flush(&s->kcp, (uint32_t)s->core->now_ms, output, s);
-}
+/* ---- strangers' packets ---- */
 
 size_t ks_session_refusal_untrusted(const uint8_t *packet, size_t size, uint8_t smux_version, uint8_t out[32])
 {
@@ -337,48 +236,13 @@ size_t ks_session_refusal_untrusted(const uint8_t *packet, size_t size, uint8_t 
     memcpy(out, packet, 4);              /* conv */
     out[4] = 81;                         /* PUSH */
     out[5] = 0;
-    ks_store16(out + 6, 0);              /* no window: nothing more is wanted */
+    ks_put_le16(out + 6, 0);              /* no window: nothing more is wanted */
     memcpy(out + 8, packet + 8, 4);      /* ts */
-    ks_store32(out + 12, ks_load32(packet + 16) - 1); /* sn: what the peer has had last, before its una */
-    ks_store32(out + 16, 0);             /* una: nothing new, so it is ignored */
-    ks_store32(out + 20, KS_SMUX_HEAD);
+    ks_put_le32(out + 12, ks_get_le32(packet + 16) - 1); /* sn: what the peer has had last, before its una */
+    ks_put_le32(out + 16, 0);             /* una: nothing new, so it is ignored */
+    ks_put_le32(out + 20, KS_SMUX_HEAD);
     memcpy(out + KS_KCP_HEAD, farewell, sizeof farewell);
     return KS_KCP_HEAD + KS_SMUX_HEAD;
-}
-
-/* ---- rate limit ---- */
-
-void ks_session_set_rate_limit(ks_session *s, uint64_t bytes_per_s)
-{
-    s->rate_limit = bytes_per_s;
-    s->tokens = bucket_size(s);
-    s->tokens_ms = s->core->now_ms;
-    ks_kcp_set_budget(&s->kcp, bytes_per_s == 0 ? INT64_MAX : s->tokens);
-}
-
-static void fill_bucket(ks_session *s)
-{
-    if (s->rate_limit == 0)
-        return;
-    uint64_t passed_ms = s->core->now_ms - s->tokens_ms, gained = passed_ms * s->rate_limit / 1000;
-    int64_t size = bucket_size(s);
-    if (passed_ms >= RATE_IDLE_MS || s->tokens + (int64_t)gained >= size) {
-        s->tokens = s->tokens < size ? size : s->tokens;
-        s->tokens_ms = s->core->now_ms;
-    } else if (gained > 0) {
-        s->tokens += (int64_t)gained;
-        s->tokens_ms += gained * 1000 / s->rate_limit; /* what did not make a whole byte is not lost */
-    }
-    ks_kcp_set_budget(&s->kcp, s->tokens);
-}
-
-/* When data that waits for tokens may go on, KS_NEVER if none does. */
-static uint64_t bucket_due(const ks_session *s)
-{
-    if (s->rate_limit == 0 || s->tokens > 0 || ks_kcp_unacked(&s->kcp) == 0)
-        return KS_NEVER;
-    uint64_t lacking = (uint64_t)(1 - s->tokens) + (uint64_t)s->owner->profile.mtu_bytes;
-    return s->tokens_ms + lacking * 1000 / s->rate_limit + 1;
 }
 
 /* ---- the turn ---- */
@@ -398,31 +262,76 @@ static void check_refused(ks_session *s)
     s->refused = false;
     if (s->state == KS_SESSION_CONNECTING || s->state >= KS_SESSION_CLOSING)
         ks_session_fail(s, ECONNREFUSED);
-    else if (s->refusals++ == 0)
-        s->refused_ms = s->core->now_ms;
-    else if (s->refusals >= REFUSALS && s->core->now_ms - s->refused_ms >= REFUSED_MS)
+    else if (s->refusals == 0) {
+        s->refusals = 1;
+        s->refused_ms = (uint32_t)s->core->now_ms;
+        ks_proof_ask_for_life(s); /* who is there answers, and the refusal is forgotten */
+    } else if (s->refusals < REFUSALS)
+        s->refusals++;
+    if (s->refusals >= REFUSALS && (uint32_t)s->core->now_ms - s->refused_ms >= REFUSED_MS)
         ks_session_fail(s, ECONNRESET);
+}
+
+static bool keeps_alive(const ks_session *s)
+{
+    bool is_there = s->smux || s->kcp.heard_ack || s->kcp.rcv_nxt > 0; /* raw: connect() has asked nobody */
+    return is_there && s->credit.validated && s->keepalive_ms > 0 &&
+           (s->state == KS_SESSION_OPEN || s->state == KS_SESSION_HALF_OPEN);
+}
+
+/* When a peer that is silent is asked, or with smux told, that somebody is there. */
+static uint64_t keepalive_due_ms(const ks_session *s)
+{
+    if (!keeps_alive(s) || (!s->smux && s->proof.due_ms != KS_NEVER))
+        return KS_NEVER;
+    return (s->smux ? s->framed_ms : s->heard_ms) + s->keepalive_ms;
+}
+
+/* Since when nothing says that the peer hears us. While what was sent is not acknowledged, what it sends itself does not. */
+static uint64_t unheard_since_ms(const ks_session *s)
+{
+    const uint64_t now = s->core->now_ms;
+    uint64_t progress = now - (uint32_t)((uint32_t)now - s->kcp.progress);
+    return s->kcp.stalled && progress < s->heard_ms ? progress : s->heard_ms;
+}
+
+/* When silence ends it. Without keepalive only what waits tells that nobody is there: it was sent often enough. */
+static uint64_t silent_until_ms(const ks_session *s)
+{
+    if (keeps_alive(s))
+        return unheard_since_ms(s) + s->keepalive_timeout_ms;
+    if (s->kcp.dead)
+        return s->heard_ms + DEAF_MS;
+    return KS_NEVER;
 }
 
 /* Has the peer gone? May end the session. */
 static void check_alive(ks_session *s)
 {
-    uint64_t silent = s->core->now_ms - s->heard_ms;
-    bool keeps_alive = s->smux && s->keepalive_ms > 0;
-    if (keeps_alive && s->state == KS_SESSION_OPEN ? silent >= s->keepalive_timeout_ms
-                                                   : s->kcp.dead && silent >= DEAF_MS)
+    if (s->core->now_ms >= silent_until_ms(s))
         ks_session_fail(s, ETIMEDOUT);
-    else if (keeps_alive && s->state == KS_SESSION_OPEN && s->core->now_ms - s->framed_ms >= s->keepalive_ms)
+    else if (s->core->now_ms < keepalive_due_ms(s))
+        return;
+    else if (s->smux)
         ks_session_put_frame(s, KS_SMUX_NOP, 0);
+    else
+        ks_proof_ask_for_life(s);
+}
+
+static void check_silent(ks_session *s)
+{
+    if (s->opener && s->state == KS_SESSION_OPEN && ks_kcp_unacked(&s->kcp) > 0 && s->core->now_ms - s->heard_ms >= SILENT_MS)
+        s->owner->silent(s->owner);
 }
 
 /* Moves on when the streams are gone, or time is up. May end the session. */
 static void check_end(ks_session *s)
 {
     uint64_t now = s->core->now_ms;
-    if (s->state == KS_SESSION_OPEN && s->streams == NULL && (s->opener || s->bye_rcvd || !s->smux)) {
+    if ((s->state == KS_SESSION_OPEN || s->state == KS_SESSION_HALF_OPEN) && s->streams == NULL &&
+        (s->opener || s->bye_rcvd || (!s->smux && s->state == KS_SESSION_OPEN))) {
         s->state = KS_SESSION_CLOSING;
-        s->until_ms = now + LINGER_MS;
+        s->until_ms = now + KS_LINGER_MS;
         if (s->opener && s->smux && !s->bye_rcvd) {
             ks_session_put_frame(s, KS_SMUX_FIN, 0);
             if (s->state == KS_SESSION_ENDED)
@@ -440,7 +349,7 @@ static void check_end(ks_session *s)
         }
     } else if (now >= s->until_ms) {
         /* What came was acknowledged, but its beginning went to a session that is gone: the peer must not go on. */
-        if (s->embryo)
+        if (s->state == KS_SESSION_HALF_OPEN)
             ks_session_farewell(s);
         ks_session_end(s);
     }
@@ -450,24 +359,27 @@ static void rearm(ks_session *s)
 {
     ks_core *core = s->core;
     uint64_t due = s->until_ms;
-    uint32_t wait = ks_kcp_next(&s->kcp, (uint32_t)core->now_ms);
+    uint32_t wait = ks_kcp_next(&s->kcp, core->now_us);
     if (wait != UINT32_MAX && core->now_ms + wait < due)
         due = core->now_ms + wait;
-    if (s->smux && s->keepalive_ms > 0 && s->state == KS_SESSION_OPEN) {
-        uint64_t nop = s->framed_ms + s->keepalive_ms, dead = s->heard_ms + s->keepalive_timeout_ms;
-        due = nop < due ? nop : due;
-        due = dead < due ? dead : due;
-    }
+    if (keepalive_due_ms(s) < due)
+        due = keepalive_due_ms(s);
+    if (silent_until_ms(s) < due)
+        due = silent_until_ms(s);
+    if (s->proof.due_ms < due)
+        due = s->proof.due_ms;
     if (s->trim_ms < due)
         due = s->trim_ms;
-    if (bucket_due(s) < due)
-        due = bucket_due(s);
+    if (ks_session_tokens_due_ms(s) < due)
+        due = ks_session_tokens_due_ms(s);
+    if (ks_session_pmtu_due_ms(s) < due)
+        due = ks_session_pmtu_due_ms(s);
     if (s->starved && core->now_ms + STARVED_MS < due)
         due = core->now_ms + STARVED_MS;
     s->starved = false;
     for (const ks_stream *st = s->opener ? s->streams : NULL; st != NULL; st = st->next)
-        if (st->src.fd < 0 && st->orphan_ms + LINGER_MS < due)
-            due = st->orphan_ms + LINGER_MS;
+        if (st->src.fd < 0 && st->orphan_ms + KS_LINGER_MS < due)
+            due = st->orphan_ms + KS_LINGER_MS;
     ks_timer_set(&core->timers, &s->timer, due);
 }
 
@@ -477,9 +389,17 @@ static void check_trim(ks_session *s, bool worked)
     bool idle = ks_kcp_unacked(&s->kcp) == 0 && s->kcp.nacks == 0 && s->buffered == 0;
     if (worked || !idle) {
         s->trimmed = false;
-        s->trim_ms = idle ? s->core->now_ms + TRIM_MS : KS_NEVER;
-    } else if (!s->trimmed && s->core->now_ms >= s->trim_ms) {
+        s->trim_ms = KS_NEVER;
+    }
+    if (!idle || s->trimmed)
+        return;
+    if (s->trim_ms == KS_NEVER) {
+        s->trim_ms = s->core->now_ms + TRIM_MS;
+    } else if (s->core->now_ms >= s->trim_ms) {
         ks_kcp_trim(&s->kcp);
+        ks_session_calm_pmtu(s);
+        ks_session_fit_buffer(s);
+        s->followed_pkts = s->kcp.cfg.rcv_wnd;
         if (s->encoder != NULL)
             ks_fec_encoder_trim(s->encoder);
         if (s->decoder != NULL)
@@ -489,43 +409,24 @@ static void check_trim(ks_session *s, bool worked)
     }
 }
 
-static void flush_due(ks_session *s)
+static void note_live_path(ks_session *s)
 {
-    fill_bucket(s);
-    if (ks_kcp_next(&s->kcp, (uint32_t)s->core->now_ms) == 0)
-        ks_kcp_flush(&s->kcp, (uint32_t)s->core->now_ms, output, s);
-    if (!s->kcp.acks_soon)
-        leave_riders(s);
+    if (ks_after((uint32_t)s->heard_ms, s->noted_ms + NOTE_MS) && ks_session_note_path(s))
+        s->noted_ms = (uint32_t)s->core->now_ms;
 }
 
-/* Several ACKs and no data: they wait for it where it is likely to come, else they go now. A packet less to make, seal
- * and open for each request, and for the peer's engine a wake less. */
+/* Several ACKs and no data: they wait for it where it is likely to come, else they go now. */
 static void ride_or_flush(ks_session *s)
 {
     ks_core *core = s->core;
-    if (!s->kcp.acks_soon || s->kcp.flush_now || s->riding)
-        return;
-    if (!s->converses || !core->poller.fine) {
-        s->kcp.flush_now = true;
-        s->acked_us = core->now_us;
-        return;
-    }
-    if (core->riders == NULL)
-        core->ride_over_us = core->now_us + KS_RIDE_US;
-    else
-        core->riders->rider_prev = s;
-    s->rider_prev = NULL;
-    s->rider_next = core->riders;
-    core->riders = s;
-    s->riding = true;
+    if (s->kcp.acks_soon && !s->kcp.flush_now && !s->dialog.riding)
+        s->kcp.flush_now = !ks_dialog_ride(&core->dialogs, &s->dialog, core->poller.fine, core->now_us);
 }
 
 void ks_session_end_ride(ks_session *s)
 {
-    leave_riders(s);
-    s->converses = false;
+    ks_dialog_give_up(&s->core->dialogs, &s->dialog, s->core->now_us);
     s->kcp.flush_now = true;
-    s->acked_us = s->core->now_us;
     ks_session_mark(s);
 }
 
@@ -537,13 +438,23 @@ void ks_session_turn(ks_session *s)
     uint64_t heard = s->heard_ms;
     s->held = false;
     check_refused(s);
+    if (s->state == KS_SESSION_CONNECTING && s->kcp.heard_una && s->connected_turns++ < SETTLE_TURNS) {
+        ride_or_flush(s);
+        ks_session_flush_due(s);
+        ks_session_mark(s);
+        return;
+    }
     if (s->state == KS_SESSION_CONNECTING && s->kcp.heard_una) {
         s->state = KS_SESSION_OPEN;
         if (s->streams != NULL)
             ks_stream_established(s->streams);
     }
-    if (s->codec != 0) /* acknowledgments don't wait for the GIL */
-        flush_due(s);
+    if (s->state != KS_SESSION_ENDED)
+        ks_proof_turn(s);
+    if (s->waiting_sid != 0 && s->state == KS_SESSION_HALF_OPEN)
+        ks_session_accept_stream(s, s->waiting_sid);
+    if (s->codec != 0 && s->state != KS_SESSION_ENDED) /* acknowledgments don't wait for the GIL */
+        ks_session_flush_due(s);
     if (s->state != KS_SESSION_ENDED)
         ks_session_deliver(s);
     if (s->state != KS_SESSION_ENDED)
@@ -554,6 +465,7 @@ void ks_session_turn(ks_session *s)
         (void)ks_stream_settle(s->streams); /* an orphan's time may be up */
     if (s->state != KS_SESSION_ENDED)
         check_alive(s);
+    check_silent(s);
     if (s->state != KS_SESSION_ENDED)
         check_end(s);
     if (s->state == KS_SESSION_ENDED)
@@ -561,12 +473,14 @@ void ks_session_turn(ks_session *s)
     if (s->state == KS_SESSION_QUIET)
         ks_kcp_forget_unacked(&s->kcp);
     ride_or_flush(s);
-    flush_due(s);
+    ks_session_flush_due(s);
+    ks_session_turn_pmtu(s);
     /* What was read up to the limit has been written on, so there is room for more: nothing else would wake us for it. */
     if (ks_session_may_receive(s) && ks_kcp_readable(&s->kcp))
         ks_session_mark(s);
-    if (s->held && s->tokens > 0 && s->kcp.snd_nxt == s->kcp.snd_end)
+    if (s->held && s->bucket.tokens > 0 && s->kcp.room > 0 && s->kcp.snd_nxt == s->kcp.snd_end)
         ks_session_mark(s); /* all is sent: the next piece */
+    note_live_path(s);
     check_trim(s, in != s->kcp.count.in_segs || out != s->kcp.count.out_segs || heard != s->heard_ms);
     rearm(s);
 }
@@ -578,7 +492,7 @@ size_t ks_stream_send_now(ks_stream *st, const uint8_t *data, size_t size)
         return 0;
     size_t put = ks_stream_put(st, data, size);
     if (put > 0) {
-        flush_due(s);
+        ks_session_flush_due(s);
         ks_batch_send(&s->core->batch);
         s->trimmed = false;
         s->trim_ms = KS_NEVER; /* the acknowledgment's turn sets it */

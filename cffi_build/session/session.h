@@ -7,30 +7,55 @@
  *
  * States:
  *   CONNECTING  the opener's SYN is not acknowledged yet (smux only)
+ *   HALF_OPEN   an accepting one that a packet began: its peer has not proved its address yet (session_proof.h), or has opened no
+ *               stream yet (smux)
  *   OPEN
- *   CLOSING     its streams are gone; what was sent is being acknowledged, LINGER_MS at most
+ *   CLOSING     its streams are gone; what was sent is being acknowledged, KS_LINGER_MS at most
  *   QUIET       over; it only acknowledges repeats, as TCP's TIME_WAIT does
  *   ENDED       told to the owner; the memory goes at the turn's end */
 #ifndef KS_SESSION_H
 #define KS_SESSION_H
 
-#include "core.h"
-#include "types.h"
-#include "smux.h"
-#include "stream.h"
+#include "base/types.h"
+#include "session/bucket.h"
+#include "session/core.h"
+#include "session/dialog.h"
+#include "path/pmtu.h"
+#include "session/stream.h"
+#include "smux/smux.h"
 
-typedef enum { KS_SESSION_CONNECTING, KS_SESSION_OPEN, KS_SESSION_CLOSING, KS_SESSION_QUIET, KS_SESSION_ENDED } ks_session_state;
+#define KS_LINGER_MS 30000u /* how long what was sent before close() may take to be acknowledged */
+
+typedef enum {
+    KS_SESSION_CONNECTING,
+    KS_SESSION_HALF_OPEN,
+    KS_SESSION_OPEN,
+    KS_SESSION_CLOSING,
+    KS_SESSION_QUIET,
+    KS_SESSION_ENDED,
+} ks_session_state;
+
+/* What session_proof.c knows of its challenge. */
+typedef struct {
+    uint32_t stamp;                 /* what the answer must say */
+    uint32_t wait_ms;               /* after the next one */
+    uint64_t asked_ms, due_ms;      /* the latest, the next; KS_NEVER: none */
+} ks_proof;
 
 /* Who made the session: a port. */
 typedef struct ks_session_owner {
     ks_link link;
     ks_profile profile;
     ks_fec_code *fec;               /* what we send with; NULL: no FEC */
+    /* Whether a new peer must wait: accept() is far behind, or perhaps over. */
+    bool (*is_full)(struct ks_session_owner *owner);
     /* The peer opened a stream; its app_fd is the new connection's A. false: nobody listens. */
     bool (*offer)(struct ks_session_owner *owner, ks_stream *stream);
     /* The stream, offered before, is being deleted while it waits for accept(). */
     void (*withdraw)(struct ks_session_owner *owner, ks_stream *stream);
     void (*ended)(struct ks_session_owner *owner, struct ks_session *session);
+    /* The peer, which the session connected to, acknowledges nothing any more; asked rarely. Must not end the session. */
+    void (*silent)(struct ks_session_owner *owner);
 } ks_session_owner;
 
 typedef struct ks_session {
@@ -41,49 +66,54 @@ typedef struct ks_session {
     struct ks_session *dirty_next;
     ks_hnode by_peer;               /* for the owner's table */
     ks_hnode by_address;            /* likewise, by the address alone: parity packets name no conversation */
-    bool in_table, in_addresses, embryo; /* the owner's notes: it is in these tables; it has had no stream yet */
+    ks_hnode by_conv;               /* likewise, by the conversation alone: its peer may have moved */
+    struct ks_moving *moving;       /* the owner's: where the peer seems to have moved to; NULL: nowhere */
+    bool in_table, in_addresses, in_convs, half_open; /* the owner's notes: it is in these tables; it has had no stream yet */
+    bool held;                      /* the limit has kept applications' data back in this turn */
+    bool refused;                   /* one more ICMP refusal is to be looked at */
+    uint8_t refusals;               /* ICMP refusals since the peer was heard */
     ks_timer timer;
+    ks_credit credit;               /* of the peer's address; without limit for who connected to it, or has proved it */
+    ks_proof proof;                 /* while it has not */
     ks_addr peer, local;            /* local: the address the peer used, family 0 when not known; its port is 0 */
     ks_session_state state;
     bool opener;                    /* we connected */
     bool smux;
     bool messages;                  /* raw framing, message mode: a write is a message */
     bool dirty;
+    uint8_t connected_turns;        /* of an opener, since the peer's first acknowledgment */
     bool bye_rcvd;                  /* FIN on stream 0: see docs/protocol.md */
     bool trimmed;
     bool starved;                   /* this turn had no memory for data that waits */
+    bool after_fin;                 /* the latest frame that came was a FIN, on stream fin_sid */
+    uint32_t fin_sid;
+    uint32_t waiting_sid;           /* the peer's first stream, for which there was no descriptor yet; 0: none */
     ks_kcp kcp;
+    ks_pmtu pmtu;
     ks_smux_parser parser;
+    uint32_t refused_ms;            /* the first of `refusals`; low bits */
     ks_hash by_sid;
     ks_stream *streams;
     ks_stream *ready_head, *ready_tail;
-    uint32_t buffer_limit;          /* of what waits for the applications, by KS_SLICE_CHARGE's count */
+    uint32_t buffer_limit;          /* of what waits for the applications, by KS_SLICE_CHARGE's count: see stream_window.h */
+    uint32_t buffer_least;          /* what it began with */
+    uint32_t followed_pkts;         /* KCP's receive window when a stream's last followed it */
     uint32_t buffered;
+    uint32_t answers, answers_mark; /* packets that our own frames began, since all before sn answers_mark were sent */
     uint64_t heard_ms;              /* a valid packet came */
     uint64_t framed_ms;             /* we put a frame into KCP */
-    uint64_t until_ms;              /* CLOSING, QUIET: when it ends at the latest; an accepting one without a stream: likewise */
+    uint64_t until_ms;              /* when its state ends at the latest, and the session with it; KS_NEVER: no limit */
     uint64_t trim_ms;
-    uint64_t refused_ms;            /* the first of `refusals` ICMP refusals since the peer was heard */
-    uint32_t refusals;
-    bool refused;                   /* one more is to be looked at */
     uint32_t keepalive_ms;          /* 0 = off */
     uint32_t keepalive_timeout_ms;
-    uint64_t bytes_sent, bytes_received;
+    ks_session_counts count;
     ks_fec_encoder *encoder;        /* NULL: we send without FEC */
     ks_fec_decoder *decoder;        /* made when the peer's first FEC packet comes */
     uint64_t codec;                 /* of ks_codec_new: what KCP carries is compressed; 0: it is not */
     uint32_t dup;
-    uint64_t rate_limit;            /* bytes/s of UDP payload, 0: none */
-    struct ks_session *rider_prev, *rider_next; /* among core->riders, while `riding` */
-    bool riding;
-    bool converses;                 /* data follows soon on data: ACKs may wait for it. Else they go at once */
-    uint64_t acked_us;              /* when ACKs last went without */
-    uint64_t took_us;               /* when data for an application came last */
-    uint64_t answered_us;           /* when data was last sent soon after that */
-    bool held;                      /* the limit has kept applications' data back in this turn */
-    int64_t tokens;                 /* bytes of the bucket; below 0: overdrawn */
-    uint64_t tokens_ms;             /* when it was filled last */
-    uint64_t oob_sent, oob_received;
+    uint32_t noted_ms;              /* its path was told to the next connection; low bits */
+    ks_bucket bucket;               /* the limit of its rate */
+    ks_dialog dialog;
 } ks_session;
 
 /* NULL: no memory. The caller puts it into its own table and drives it from now on. */
@@ -92,8 +122,6 @@ ks_session *ks_session_new(ks_core *core, ks_session_owner *owner, uint32_t conv
 /* The opener's one stream. app_fd (a duplicate of A), fill_bytes and app_sndbuf as in ks_stream; app_fd -1 with raw framing.
  * KS_OK or KS_ENOMEM; the descriptors are taken over either way. */
 int ks_session_open_stream(ks_session *session, int engine_fd, uint64_t inode, int app_fd, int fill_bytes, int app_sndbuf);
-/* An accepting session of raw framing: its one stream is offered at once. May end the session. */
-void ks_session_accept_raw(ks_session *session);
 /* A KCP packet that came for it; any bytes. */
 void ks_session_input_untrusted(ks_session *session, const uint8_t *packet, size_t size);
 /* A packet with a FEC head of type DATA or PARITY; any bytes. */
@@ -123,7 +151,7 @@ bool ks_stream_is_flushed(ks_stream *stream);
 /* At exit: nothing is left to send. */
 bool ks_session_is_idle(ks_session *session);
 
-/* Adds what its KCP has counted. */
+/* Adds what it and its parts have counted. */
 void ks_session_add_counts(const ks_session *session, ks_counters *to);
 
 /* A packet that tells a peer, whose packet belonged to no session, that there is none; what it answers must be at least a

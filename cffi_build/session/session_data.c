@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "session_parts.h"
+#include "session/session_data.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -8,7 +8,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "err.h"
+#include "base/err.h"
+#include "os/front.h"
+#include "session/session_frames.h"
+#include "session/session_marks.h"
+#include "session/session_streams.h"
+#include "session/stream_window.h"
+#include "smux/codec.h"
 
 #if defined(__sun)
 #include <sys/filio.h>
@@ -17,24 +23,19 @@
 #define TURN_PIECES 64
 #define RATE_AHEAD_MS 50u
 #define BURST_LEAST 2048u     /* bytes that a read of E offers room for, at least */
+#define LAG_BYTES 65536u      /* with the pair's buffer less than makes KCP's window grow: who never reads gets no larger one */
 #define CODEC_SLACK 64u /* what a piece that can't be compressed grows by, and the stream's beginning */
-#define ANSWERS_PKTS 64u      /* our own frames that may wait on top of the send window before the peer's are read on */
 
 /* ---- received ---- */
 
 static void take_data(ks_stream *st, ks_seg *seg, size_t off, size_t len)
 {
     ks_session *s = st->session;
-    s->bytes_received += len;
-    s->took_us = s->core->now_us;
-    s->core->count.bytes_received += len;
-    if (st->app_closed || st->src.fd < 0) {
+    s->count.bytes_received += len;
+    ks_dialog_took(&s->dialog, s->core->now_us);
+    if (ks_stream_is_closed(st) || st->src.fd < 0) {
         /* Nobody will ever read it: TCP's answer is RST (RFC 9293 3.10.7.1). */
-        if (s->smux && !st->reset_sent) {
-            ks_stream_put_reset(st);
-            st->fin_rcvd = true; /* no more is expected */
-            ks_stream_ready(st);
-        }
+        ks_stream_abort(st);
         return;
     }
     if (len == 0 && !st->messages)
@@ -64,7 +65,7 @@ static void bye(ks_session *s)
     }
     for (ks_stream *st = s->streams, *next; st != NULL; st = next) {
         next = st->next;
-        if (st->fin_rcvd && st->src.fd >= 0)
+        if (st->receiving != KS_RECEIVING_OPEN && st->src.fd >= 0)
             ks_stream_doom(st, 0);
         else {
             if (st->src.fd >= 0)
@@ -78,6 +79,9 @@ static void bye(ks_session *s)
 static void take_event(ks_session *s, ks_seg *seg, const ks_smux_event *ev)
 {
     ks_stream *st = ks_stream_find(s, ev->sid);
+    bool again = s->after_fin && s->fin_sid == ev->sid;
+    s->after_fin = ev->cmd == KS_SMUX_FIN;
+    s->fin_sid = ev->sid;
     switch (ev->cmd) {
     case KS_SMUX_SYN:
         /* A repeated SYN changes nothing; a stream towards a connecting end has nobody to accept it. */
@@ -89,17 +93,22 @@ static void take_event(ks_session *s, ks_seg *seg, const ks_smux_event *ev)
     case KS_SMUX_FIN:
         if (ev->sid == 0)
             bye(s);
-        else if (st != NULL && st->fin_rcvd && !st->doomed) {
+        else if (st != NULL && (st->receiving == KS_RECEIVING_FIN || st->receiving == KS_RECEIVING_TOLD)) {
+            /* Apart from the first, it comes after the end of the stream: a reset in TCP's CLOSE_WAIT. */
             s->core->count.resets_received++;
-            ks_stream_doom(st, ECONNRESET);
+            if (ks_stream_is_connecting(st))
+                ks_session_fail(s, ECONNREFUSED);
+            else
+                ks_stream_doom(st, again ? ECONNRESET : EPIPE);
         } else if (st != NULL) {
-            st->fin_rcvd = true;
+            if (st->receiving == KS_RECEIVING_OPEN)
+                ks_receiving_step(&st->receiving, KS_RECEIVING_ON_PEER_ENDED);
             s->kcp.flush_now = true; /* what follows a close should not wait for a deferred ACK */
             ks_stream_ready(st);
         }
         break;
     case KS_SMUX_PSH:
-        if (st != NULL && !st->doomed)
+        if (st != NULL && st->receiving != KS_RECEIVING_DOOMED)
             take_data(st, seg, (size_t)(ev->data - ks_seg_data(seg)), ev->size);
         break;
     case KS_SMUX_UPDATE:
@@ -162,50 +171,35 @@ static void take_compressed_untrusted(ks_session *s, const ks_seg *seg)
     } while (n == (int)KS_CODEC_BYTES && s->state != KS_SESSION_ENDED);
 }
 
-static bool owes_answers(const ks_session *s)
+bool ks_session_may_receive(ks_session *s)
 {
-    return ks_kcp_unacked(&s->kcp) >= s->kcp.cfg.snd_wnd + ANSWERS_PKTS;
-}
-
-bool ks_session_may_receive(const ks_session *s)
-{
-    return s->state < KS_SESSION_QUIET && s->buffered < s->buffer_limit && !owes_answers(s);
+    return s->state < KS_SESSION_QUIET && s->credit.validated && s->waiting_sid == 0 &&
+           s->buffered < ks_session_buffer_limit(s) && !ks_session_owes_answers(s);
 }
 
 void ks_session_receive(ks_session *s)
 {
     while (ks_session_may_receive(s)) {
+        s->kcp.reader_lags = s->buffered > LAG_BYTES;
         ks_seg *seg = ks_kcp_pop(&s->kcp);
         if (seg == NULL)
-            return;
+            break;
         if (s->codec != 0)
             take_compressed_untrusted(s, seg);
         else
             take_segment_untrusted(s, seg);
         ks_seg_unref(seg);
     }
+    ks_session_follow_window(s);
     if (s->state == KS_SESSION_QUIET)
         for (ks_seg *seg; (seg = ks_kcp_pop(&s->kcp)) != NULL;)
             ks_seg_unref(seg);
 }
 
-void ks_stream_deliver(ks_stream *st)
-{
-    ks_session *s = st->session;
-    uint32_t before = st->rx_charge;
-    uint32_t n = ks_stream_write(st, &s->core->poller);
-    s->buffered -= before - st->rx_charge;
-    if (n > 0 && s->smux && s->parser.version == 2 && !st->fin_rcvd && ks_smux_flow_consume(&st->flow, n)) {
-        uint8_t upd[KS_SMUX_UPD];
-        ks_smux_upd(upd, st->sid, st->flow.consumed, st->flow.window);
-        ks_session_put_bytes(s, upd, sizeof upd);
-    }
-}
-
 /* Before new data is parsed, what waits is written where there is room: so a full buffer drains. */
 void ks_session_deliver(ks_session *s)
 {
-    if (s->buffered < s->buffer_limit)
+    if (s->buffered < ks_session_buffer_limit(s))
         return;
     for (ks_stream *st = s->ready_head; st != NULL && s->state != KS_SESSION_ENDED; st = st->ready_next)
         ks_stream_deliver(st);
@@ -213,14 +207,16 @@ void ks_session_deliver(ks_session *s)
 
 /* ---- to send ---- */
 
-/* What KCP takes now. With a rate limit it gets no more than it can send soon: what stands in its queue delays the frames
+/* What KCP takes now. At a rate, the path's or a limit, it gets no more than it can send soon: what stands in its queue delays the frames
  * that come after, window updates among them. */
 static uint32_t room_of(const ks_session *s)
 {
+    uint64_t backlog = ks_kcp_backlog(&s->kcp);
     uint32_t room = ks_kcp_room(&s->kcp);
-    if (s->rate_limit == 0)
+    room = backlog < room ? (uint32_t)backlog : room;
+    if (s->bucket.rate == 0)
         return room;
-    uint64_t ahead = s->rate_limit * RATE_AHEAD_MS / 1000, least = 8ull * s->kcp.mss;
+    uint64_t ahead = s->bucket.rate * RATE_AHEAD_MS / 1000, least = 8ull * s->kcp.mss;
     uint64_t queued = (uint64_t)(s->kcp.snd_end - s->kcp.snd_nxt) * s->kcp.mss;
     ahead = ahead > least ? ahead : least;
     ahead = ahead > queued ? ahead - queued : 0;
@@ -251,21 +247,25 @@ static uint32_t count_sent(ks_stream *st, uint32_t bytes)
     if (bytes == 0)
         return 0;
     st->flow.sent += bytes;
-    s->converses |= s->core->now_us - s->acked_us < 2 * KS_RIDE_US; /* the ACKs could have waited */
-    if (s->core->now_us - s->took_us < KS_ANSWER_US)
-        s->answered_us = s->core->now_us;
+    ks_dialog_sent(&s->dialog, s->core->now_us);
     s->framed_ms = s->core->now_ms;
-    s->bytes_sent += bytes;
-    s->core->count.bytes_sent += bytes;
+    s->count.bytes_sent += bytes;
     return bytes;
 }
 
 /* The application will send no more. */
-static void end_application(ks_stream *st)
+static void end_application(ks_stream *st, int error)
 {
-    st->app_eof = true;
-    if (!(st->app_closed && st->linger_s == 0))
+    ks_sending_step(&st->sending, KS_SENDING_ON_APP_ENDED);
+    if (st->linger_s == 0 && (ks_stream_is_closed(st) || st->src.hung_up || ks_stream_is_hung_up(st))) {
+        st->src.hung_up |= !ks_stream_is_closed(st); /* the event may be still to come */
+        return;                 /* a reset follows */
+    }
+    bool cut = error == ECONNRESET || st->unread; /* the peer must not take that for a clean end */
+    if (!cut || ks_front_had_end(st->by_inode.key >> 1))
         ks_stream_put_fin(st);
+    if (cut)
+        ks_stream_abort(st);
 }
 
 /* A read from E gave 0, or failed with `error`. -> true: try again */
@@ -277,10 +277,11 @@ static bool after_failed_read(ks_stream *st, ssize_t n, int error)
         st->src.readable = false;
         if (!st->session->core->draining)
             return false;
-        st->app_closed = true;
+        ks_reader_step(&st->reader, KS_READER_ON_EXITS);
+        error = ks_stream_has_unread(st) ? ECONNRESET : 0;
     }
     /* 0: the application's EOF; ECONNRESET: it closed with data unread, all it sent has been read. */
-    end_application(st);
+    end_application(st, n < 0 ? error : 0);
     return false;
 }
 
@@ -366,18 +367,24 @@ static bool collect_frame(ks_stream *st)
 }
 
 /* Nothing that was written before still stands in the pair, and the application has not ended its direction. */
-static bool pair_is_empty(const ks_stream *st)
+static bool pair_is_empty(ks_stream *st)
 {
     char peek;
-    return recv(st->src.fd, &peek, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+    if (recv(st->src.fd, &peek, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)
+        return false;
+    st->unread |= errno == ECONNRESET; /* the kernel tells it once */
+    return errno == EAGAIN || errno == EWOULDBLOCK;
 }
 
 size_t ks_stream_put(ks_stream *st, const uint8_t *data, size_t size)
 {
     const ks_session *s = st->session;
     size_t put = 0;
-    if (st->src.fd < 0 || st->connecting || st->app_eof || st->doomed || st->messages || s->codec != 0 ||
-        s->rate_limit != 0 || !pair_is_empty(st))
+    if (st->src.fd < 0 || st->sending != KS_SENDING_OPEN || st->messages || s->codec != 0 ||
+        s->bucket.rate != 0 || !pair_is_empty(st))
+        return 0;
+    /* What would wait for the path waits in the pair, which takes all of it at once, as TCP's buffer does. */
+    if (size + (size / KS_SMUX_FRAME_MAX + 1) * head_size(st) > ks_kcp_backlog(&s->kcp))
         return 0;
     while (put < size) {
         uint32_t most = size - put < KS_SMUX_FRAME_MAX ? (uint32_t)(size - put) : KS_SMUX_FRAME_MAX;
@@ -471,7 +478,7 @@ static bool collect_piece(ks_stream *st)
 static bool collect(ks_stream *st)
 {
     ks_session *s = st->session;
-    if (!st->src.readable || st->app_eof || st->connecting || st->src.fd < 0)
+    if (!st->src.readable || st->sending != KS_SENDING_OPEN || st->src.fd < 0)
         return false;
     if (ks_kcp_room(&s->kcp) <= KS_SMUX_HEAD)
         return false;
@@ -481,7 +488,7 @@ static bool collect(ks_stream *st)
 /* Data waits in the pair that no window has room for. */
 static bool is_blocked(const ks_stream *st)
 {
-    return st->src.fd >= 0 && st->src.readable && !st->app_eof && !st->connecting && !st->doomed;
+    return st->src.fd >= 0 && st->src.readable && st->sending == KS_SENDING_OPEN;
 }
 
 /* Serves the streams in turn, a frame each, until nobody can move. Blocked ones stay on the list: an acknowledgment or a

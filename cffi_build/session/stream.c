@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-#include "stream.h"
+#include "session/stream.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#ifdef __linux__
+#include <linux/sockios.h>
+#endif
 
-#include "front.h"
+#include "base/checks.h"
+#include "os/front.h"
 
 #define IOV_MAX_PIECES 64u
 #define MESSAGE_PIECES 256u /* a message's fragments and one */
@@ -13,6 +19,22 @@
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
 #endif
+
+/* The ring of slices, and what they count against the session's buffer. */
+KS_CHECKER void check_rx(const ks_stream *st)
+{
+    KS_ASSERT((st->rx == NULL) == (st->rx_cap == 0) && (st->rx_cap & (st->rx_cap - 1)) == 0);
+    KS_ASSERT(st->rx_count <= st->rx_cap && (st->rx_cap == 0 ? st->rx_head == 0 : st->rx_head < st->rx_cap));
+    KS_ASSERT(st->rx_charge >= st->rx_count * KS_SLICE_CHARGE && (st->rx_count > 0 || st->rx_charge == 0));
+    KS_ASSERT(st->rx_count == 0 || st->src.fd >= 0);
+    uint32_t charge = 0;
+    for (uint32_t i = 0; st->rx_count <= 64 && i < st->rx_count; i++) {
+        const ks_slice *s = &st->rx[(st->rx_head + i) & (st->rx_cap - 1)];
+        KS_ASSERT(s->seg->refs > 0 && s->off + s->len <= s->seg->len);
+        charge += s->len + KS_SLICE_CHARGE;
+    }
+    KS_ASSERT(st->rx_count > 64 || charge == st->rx_charge);
+}
 
 ks_stream *ks_stream_new(ks_core *core, struct ks_session *session, uint32_t sid, int engine_fd, uint64_t inode, uint32_t window)
 {
@@ -27,6 +49,7 @@ ks_stream *ks_stream_new(ks_core *core, struct ks_session *session, uint32_t sid
     st->sid = sid;
     st->app_fd = -1;
     st->linger_s = -1;
+    st->sending = KS_SENDING_OPEN;
     ks_smux_flow_init(&st->flow, window);
     if (ks_hash_insert(&core->by_inode, &st->by_inode, KS_FRONT_KEY(inode, false)) != KS_OK) {
         ks_front_close(engine_fd);
@@ -46,6 +69,7 @@ ks_stream *ks_stream_new(ks_core *core, struct ks_session *session, uint32_t sid
 static void drop_head(ks_stream *st)
 {
     ks_slice *s = &st->rx[st->rx_head];
+    KS_ASSERT(st->rx_count > 0 && st->rx_charge >= s->len + KS_SLICE_CHARGE);
     st->rx_charge -= s->len + KS_SLICE_CHARGE;
     ks_seg_unref(s->seg);
     st->rx_head = (st->rx_head + 1) & (st->rx_cap - 1);
@@ -70,11 +94,13 @@ void ks_stream_close_front(ks_core *core, ks_stream *st)
     ks_free(st->rx);
     st->rx = NULL;
     st->rx_cap = st->rx_head = 0;
+    KS_CHECK(check_rx(st));
 }
 
 void ks_stream_del(ks_core *core, ks_stream *st)
 {
     ks_stream_close_front(core, st);
+    KS_ASSERT(core->stream_count > 0 && st->src.fd < 0 && st->app_fd < 0);
     core->stream_count--;
     ks_core_bury(core, &st->grave, st);
 }
@@ -93,9 +119,11 @@ int ks_stream_take(ks_stream *st, ks_seg *seg, uint16_t off, uint16_t len)
         st->rx_cap = cap;
         st->rx_head = 0;
     }
+    KS_ASSERT(off + len <= seg->len);
     ks_seg_ref(seg);
     st->rx[(st->rx_head + st->rx_count++) & (st->rx_cap - 1)] = (ks_slice){seg, off, len};
     st->rx_charge += len + KS_SLICE_CHARGE;
+    KS_CHECK(check_rx(st));
     return KS_OK;
 }
 
@@ -104,6 +132,7 @@ static void consume(ks_stream *st, size_t n, size_t pieces)
 {
     while (pieces-- > 0) {
         ks_slice *s = &st->rx[st->rx_head];
+        KS_ASSERT(st->rx_count > 0);
         if (n < s->len) {
             s->off = (uint16_t)(s->off + n);
             s->len = (uint16_t)(s->len - n);
@@ -113,6 +142,7 @@ static void consume(ks_stream *st, size_t n, size_t pieces)
         n -= s->len;
         drop_head(st);
     }
+    KS_ASSERT(n == 0); /* the slices held all that was taken */
     /* An empty queue keeps no memory beyond its first size. */
     if (st->rx_count == 0 && st->rx_cap > 64) {
         ks_free(st->rx);
@@ -144,19 +174,36 @@ bool ks_stream_has_endless_message(const ks_stream *st)
     return st->messages && st->rx_count >= MESSAGE_PIECES && gather(st, iov, MESSAGE_PIECES, &bytes, &whole) == MESSAGE_PIECES && !whole;
 }
 
+bool ks_stream_has_unread(const ks_stream *st)
+{
+    int fill = 0;
+#if defined(SIOCOUTQ) && !defined(KS_PLAIN)
+    if (ioctl(st->src.fd, SIOCOUTQ, &fill) < 0)
+        fill = 0;
+#endif
+    return st->rx_count > 0 || fill > 0;
+}
+
+bool ks_stream_is_hung_up(const ks_stream *st)
+{
+    struct pollfd p = {.fd = st->src.fd};
+    return poll(&p, 1, 0) > 0 && (p.revents & POLLHUP) != 0;
+}
+
 uint32_t ks_stream_write(ks_stream *st, ks_poller *poller)
 {
     uint32_t total = 0;
+    KS_CHECK(check_rx(st));
     while (st->rx_count > 0) {
         struct iovec iov[MESSAGE_PIECES];
         size_t bytes;
         bool whole;
         size_t pieces = gather(st, iov, st->messages ? MESSAGE_PIECES : IOV_MAX_PIECES, &bytes, &whole);
-        if (st->messages && !whole && !st->app_deaf)
+        if (st->messages && !whole && !ks_stream_is_deaf(st))
             break;
         if (st->messages && bytes == 0) {
             consume(st, 0, pieces); /* written, it would look like the end */
-        } else if (!st->app_deaf && st->src.writable) {
+        } else if (!ks_stream_is_deaf(st) && st->src.writable) {
             struct msghdr m = {.msg_iov = iov, .msg_iovlen = pieces};
             ssize_t n = sendmsg(st->src.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
             if (n >= 0) {
@@ -166,13 +213,17 @@ uint32_t ks_stream_write(ks_stream *st, ks_poller *poller)
                 total += (uint32_t)n;
             } else if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ENOMEM)
                 ks_poller_blocked(poller, &st->src);
-            else if (errno != EINTR)
-                st->app_deaf = true;
-        } else if (st->app_deaf) {
+            else if (errno != EINTR) {
+                st->unread |= errno == ECONNRESET; /* told once: by this call, or by the next read */
+                ks_reader_step(&st->reader, KS_READER_ON_DEAFENED);
+            }
+        } else if (ks_stream_is_deaf(st)) {
             consume(st, bytes, pieces);
             total += (uint32_t)bytes;
+            st->unread |= bytes > 0 && !ks_stream_is_hung_up(st); /* what comes after close() was not there to be read */
         } else
             break;
     }
+    KS_CHECK(check_rx(st));
     return total;
 }

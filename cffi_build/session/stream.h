@@ -4,8 +4,9 @@
 #ifndef KS_STREAM_H
 #define KS_STREAM_H
 
-#include "core.h"
-#include "smux.h"
+#include "session/core.h"
+#include "session/stream_states.h"
+#include "smux/smux.h"
 
 /* Received bytes inside a segment, by reference. */
 typedef struct {
@@ -24,6 +25,7 @@ typedef struct ks_stream {
     ks_hnode by_inode, by_sid;             /* in core->by_inode while E is open; in session->by_sid always */
     uint32_t sid;
     ks_smux_flow flow;
+    ks_follow follow;            /* what the application has read of its window */
 
     ks_slice *rx;                /* ring of slices for the application */
     uint32_t rx_head, rx_count, rx_cap, rx_charge;
@@ -38,15 +40,34 @@ typedef struct ks_stream {
     bool messages;               /* E and A keep borders: what is written to E is whole messages */
     bool on_ready;
     bool handed;                 /* among the owner's streams whose A was sent to the listener's application */
-    bool connecting;             /* SYN sent, not acknowledged: the filler is in the pair */
-    bool app_eof;                /* read 0 from E: the application will send no more */
-    bool app_closed;             /* both of E's directions have ended: the application is gone */
-    bool app_deaf;               /* the application will read no more: what comes for it is dropped */
-    bool fin_sent, fin_rcvd;
-    bool eof_told;               /* E was shut down for writing after the last byte */
-    bool reset_sent;
-    bool doomed;                 /* the connection is over; E goes when its data has been read */
+    bool unread;                 /* the application has data that it will not read: thrown away, or left when it closed */
+    ks_sending sending;
+    ks_receiving receiving;
+    ks_reader reader;
 } ks_stream;
+
+static inline bool ks_stream_is_connecting(const ks_stream *stream)
+{
+    return stream->sending == KS_SENDING_SYN;
+}
+
+/* The application will send no more. */
+static inline bool ks_stream_has_ended(const ks_stream *stream)
+{
+    return stream->sending >= KS_SENDING_ENDED;
+}
+
+/* What comes for the application is dropped. */
+static inline bool ks_stream_is_deaf(const ks_stream *stream)
+{
+    return stream->reader == KS_READER_DEAF || stream->reader == KS_READER_GONE;
+}
+
+/* The application is gone, or counts as gone. */
+static inline bool ks_stream_is_closed(const ks_stream *stream)
+{
+    return stream->reader >= KS_READER_LEAVING;
+}
 
 /* Registers E (owned by the stream from now on, closed on failure) under A's inode. NULL: no memory or no poller slot. */
 ks_stream *ks_stream_new(ks_core *core, struct ks_session *session, uint32_t sid, int engine_fd, uint64_t inode, uint32_t window);
@@ -57,6 +78,10 @@ void ks_stream_close_front(ks_core *core, ks_stream *stream);
 int ks_stream_take(ks_stream *stream, ks_seg *seg, uint16_t off, uint16_t len);
 /* Writes what E takes. -> payload bytes that left the queue, dropped ones included. */
 uint32_t ks_stream_write(ks_stream *stream, ks_poller *poller);
+/* Data for the application waits here or, as far as the kernel tells, in the pair. */
+bool ks_stream_has_unread(const ks_stream *stream);
+/* Both directions of the pair have ended on the application's side. */
+bool ks_stream_is_hung_up(const ks_stream *stream);
 /* Message mode: more fragments wait than a message can have. */
 bool ks_stream_has_endless_message(const ks_stream *stream);
 /* What a slice counts against the session's buffer: its bytes and its share of the slab around them. */

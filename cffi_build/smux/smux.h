@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* smux frames (PROTOCOL.md 5), no I/O: a parser that takes the byte stream in any pieces, the heads of frames to send,
+/* smux frames (docs/protocol.md 5), no I/O: a parser that takes the byte stream in any pieces, the heads of frames to send,
  * and the flow control of one version 2 stream. */
 #ifndef KS_SMUX_H
 #define KS_SMUX_H
@@ -45,6 +45,7 @@ typedef struct {
     uint32_t consumed, told;               /* by our application; in the latest UPD sent */
     uint32_t window;                       /* what we offer */
     bool started;                          /* the first UPD was sent */
+    bool widened;                          /* the next one is due at once */
 } ks_smux_flow;
 
 void ks_smux_flow_init(ks_smux_flow *flow, uint32_t window);
@@ -52,7 +53,10 @@ void ks_smux_flow_init(ks_smux_flow *flow, uint32_t window);
 uint32_t ks_smux_flow_room(const ks_smux_flow *flow);
 /* A UPD came. */
 void ks_smux_flow_update(ks_smux_flow *flow, uint32_t consumed, uint32_t window);
-/* Our application took so many bytes. -> true when a UPD with (consumed, window) should be sent: told is then set. */
-bool ks_smux_flow_consume(ks_smux_flow *flow, uint32_t bytes);
+/* Our application took so many bytes. -> true when a UPD with (consumed, window) should be sent: told is then set. By these bytes
+ * the window falls as long as it is larger than `least`: consumed + window, which is what the peer goes by, never does. */
+bool ks_smux_flow_consume(ks_smux_flow *flow, uint32_t bytes, uint32_t least);
+/* A larger window. */
+void ks_smux_flow_widen(ks_smux_flow *flow, uint32_t window);
 
 #endif

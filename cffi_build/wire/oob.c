@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-#include "oob.h"
+#include "wire/oob.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include "front.h"
+#include "base/lock.h"
+#include "os/front.h"
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the making of the pair; nothing is locked inside */
+static ks_lock lock = KS_LOCK_INIT(KS_RANK_OOB); /* guards the making of the pair; nothing is locked inside */
 static atomic_int reading = -1, writing = -1;
 
 static int make_pair(void)
@@ -32,11 +32,11 @@ int ks_oob_fd(void)
     int result = ks_front_init();
     if (result < 0)
         return result;
-    pthread_mutex_lock(&lock);
+    ks_lock_take(&lock);
     result = atomic_load(&reading);
     if (result < 0)
         result = make_pair();
-    pthread_mutex_unlock(&lock);
+    ks_lock_release(&lock);
     return result;
 }
 
@@ -51,5 +51,5 @@ void ks_oob_forget(void)
 {
     atomic_store(&reading, -1);
     atomic_store(&writing, -1);
-    (void)pthread_mutex_init(&lock, NULL); /* another thread may have held it */
+    ks_lock_init(&lock, KS_RANK_OOB); /* another thread may have held it */
 }

@@ -1,22 +1,29 @@
 /* SPDX-License-Identifier: MIT */
-#include "wire.h"
+#include "wire/wire.h"
 
 #include <string.h>
 
-#include "err.h"
-#include "kcp.h"
+#include "base/checks.h"
+#include "base/err.h"
+#include "base/octets.h"
 
 #ifndef SEALED_PKTS
 #define SEALED_PKTS 32u
 #endif
 
-void ks_batch_init(ks_batch *b, ks_counters *count, void (*refused)(ks_link *link))
+KS_CHECKER void check_batch(const ks_batch *b)
+{
+    KS_ASSERT(b->n <= KS_UDP_BATCH && (b->n == 0) == (b->link == NULL)); /* all of a batch is of one link */
+    KS_ASSERT(b->scratch_used <= sizeof b->scratch && b->entropy.left <= sizeof b->entropy.bytes);
+}
+
+void ks_batch_init(ks_batch *b, ks_counters *count, void (*failed)(ks_link *link))
 {
     b->link = NULL;
     b->n = b->scratch_used = 0;
     b->entropy.left = 0;
     b->count = count;
-    b->refused = refused;
+    b->failed = failed;
 }
 
 size_t ks_link_overhead(const ks_link *l, bool fec)
@@ -27,19 +34,23 @@ size_t ks_link_overhead(const ks_link *l, bool fec)
 static int seal(ks_batch *b)
 {
     ks_packet packets[KS_UDP_BATCH];
-    for (size_t i = 0; i < b->n; i++)
+    for (size_t i = 0; i < b->n; i++) {
+        /* Never in a segment: it would be sent again, sealed twice. */
+        KS_ASSERT(b->d[i].data >= b->scratch && b->d[i].data + b->d[i].size <= b->scratch + b->scratch_used);
         packets[i] = (ks_packet){(uint8_t *)(uintptr_t)b->d[i].data, b->d[i].size}; /* all in our scratch */
-    return ks_crypt_seal(b->link->crypt, &b->entropy, packets, b->n);
+    }
+    return ks_crypt_seal(b->link->crypt, &b->link->nonces, &b->entropy, packets, b->n);
 }
 
 void ks_batch_send(ks_batch *b)
 {
+    KS_CHECK(check_batch(b));
     if (b->n > 0 && b->link->crypt != NULL && seal(b) != KS_OK) {
         b->count->udp_send_drops += b->n; /* never in the clear */
         b->n = 0;
     }
-    if (b->n > 0 && ks_udp_send(&b->link->udp, b->d, b->n, b->count) < 0)
-        b->refused(b->link);
+    if (b->n > 0 && (ks_udp_send(&b->link->udp, b->d, b->n, b->count) < 0 || b->link->udp.no_way))
+        b->failed(b->link);
     b->link = NULL;
     b->n = b->scratch_used = 0;
 }
@@ -52,6 +63,9 @@ static bool is_full(const ks_batch *b, const ks_link *link)
 
 static ks_datagram *add(ks_batch *b, const ks_route *r, size_t size)
 {
+    KS_ASSERT(b->n < KS_UDP_BATCH && (b->link == NULL || b->link == r->link));
+    KS_ASSERT(size > 0 && size <= KS_UDP_PACKET_MAX);
+    KS_ASSERT(r->link->udp.connected || r->to != NULL);
     b->link = r->link;
     ks_datagram *d = &b->d[b->n++];
     d->to = r->link->udp.connected ? NULL : r->to;
@@ -67,6 +81,7 @@ static uint8_t *add_copy(ks_batch *b, const ks_route *r, size_t size)
     size_t head = c != NULL ? ks_crypt_head(c) : 0, tail = c != NULL ? ks_crypt_tail(c) : 0;
     if (is_full(b, r->link) || b->scratch_used + head + size + tail > sizeof b->scratch)
         ks_batch_send(b);
+    KS_ASSERT(b->scratch_used + head + size + tail <= sizeof b->scratch);
     uint8_t *at = b->scratch + b->scratch_used;
     b->scratch_used += head + size + tail;
     add(b, r, head + size + tail)->data = at;
@@ -80,17 +95,33 @@ static size_t add_copies(ks_batch *b, const ks_route *r, const uint8_t *data, si
     return copies * (size + ks_link_overhead(r->link, false));
 }
 
+/* The pieces make up the packet, and with what goes around them it is no longer than a packet may be. */
+KS_CHECKER void check_put(const ks_route *r, const struct iovec *iov, int pieces, size_t size)
+{
+    size_t sum = 0;
+    for (int i = 0; i < pieces; i++)
+        sum += iov[i].iov_len;
+    KS_ASSERT(pieces > 0 && sum == size && size + ks_link_overhead(r->link, r->fec != NULL) <= KS_UDP_PACKET_MAX);
+}
+
+/* alone: credit is limited, so the packet goes without copies and parity. */
 size_t ks_batch_put(ks_batch *b, const ks_route *r, const struct iovec *iov, int pieces, size_t size, uint64_t now_ms)
 {
+    KS_CHECK(check_batch(b));
+    KS_CHECK(check_put(r, iov, pieces, size));
+    const bool alone = r->credit != NULL && !r->credit->validated;
+    const uint32_t dup = alone ? 0 : r->dup;
+    if (alone && !ks_credit_spend(r->credit, size + ks_link_overhead(r->link, r->fec != NULL)))
+        return 0;
     if ((b->link != NULL && b->link != r->link) || is_full(b, r->link))
         ks_batch_send(b);
-    if (r->link->crypt == NULL && r->fec == NULL && pieces == 1 && size >= KS_KCP_BY_REFERENCE) {
-        for (uint32_t i = 0; i <= r->dup; i++) {
+    if (r->link->crypt == NULL && r->fec == NULL && pieces == 1 && size >= KS_BATCH_BY_REFERENCE) {
+        for (uint32_t i = 0; i <= dup; i++) {
             if (is_full(b, r->link))
                 ks_batch_send(b);
             add(b, r, size)->data = iov[0].iov_base;
         }
-        return (r->dup + 1) * size;
+        return (dup + 1) * size;
     }
     size_t head = r->fec != NULL ? KS_FEC_HEAD : 0;
     uint8_t *packet = add_copy(b, r, head + size), *at = packet + head;
@@ -101,15 +132,31 @@ size_t ks_batch_put(ks_batch *b, const ks_route *r, const struct iovec *iov, int
     size += head;
     uint32_t parities = r->fec != NULL ? ks_fec_encode(r->fec, packet, size, now_ms) : 0;
     size_t total = size + ks_link_overhead(r->link, false);
+    if (alone)
+        return total;
     /* A full batch is sealed when it is sent: `packet` must be copied before that, or not at all. */
-    if (r->dup > 0) {
+    if (dup > 0) {
         uint8_t plain[KS_UDP_PACKET_MAX];
         memcpy(plain, packet, size);
-        total += add_copies(b, r, plain, size, r->dup);
+        total += add_copies(b, r, plain, size, dup);
     }
     for (uint32_t i = 0; i < parities; i++) {
         const uint8_t *parity = ks_fec_parity(r->fec, i, &size);
-        total += add_copies(b, r, parity, size, 1 + r->dup);
+        KS_ASSERT(size + ks_link_overhead(r->link, false) <= KS_UDP_PACKET_MAX); /* as long as the longest of its group */
+        total += add_copies(b, r, parity, size, 1 + dup);
     }
     return total;
+}
+
+bool ks_batch_send_whole(ks_batch *b, const ks_route *r, const uint8_t *packet, size_t size, uint64_t now_ms)
+{
+    struct iovec iov = {(void *)(uintptr_t)packet, size};
+    ks_udp *udp = &r->link->udp;
+    ks_batch_send(b);
+    udp->too_long = false;
+    ks_udp_ignore_path_mtu(udp, true);
+    (void)ks_batch_put(b, r, &iov, 1, size, now_ms);
+    ks_batch_send(b);
+    ks_udp_ignore_path_mtu(udp, false);
+    return !udp->too_long;
 }

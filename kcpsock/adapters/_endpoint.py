@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from typing import Any, Optional, Union
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from kcpsock import Profile
 
@@ -21,7 +21,7 @@ def resolved(
     TypeError or ValueError, saying what is allowed, for anything else. No message shows a URL: it may hold a key.
     """
     if profile is not None and not isinstance(profile, Profile):
-        raise TypeError(f"profile is {profile!r}, a {type(profile).__name__}; allowed is a Profile or None")
+        raise TypeError(f"profile is a {type(profile).__name__}; allowed is a Profile or None")
     if endpoint is None:
         return profile, None
     if isinstance(endpoint, str):
@@ -35,10 +35,9 @@ def resolved(
 def _of_url(profile: Optional[Profile], url: str) -> tuple[Optional[Profile], tuple[str, int]]:
     of_url = Profile.from_url(url)  # which checks the scheme, too
     parts = urlsplit(url)
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError(f"endpoint: its port is not a number from 1 to 65535; {_ALLOWED}") from None
+    host, port = parts.hostname, _port_of(parts)
+    if port == -1:
+        raise ValueError(f"endpoint: its port is not a number from 1 to 65535; {_ALLOWED}")
     if not host or port is None or parts.username is not None or parts.path not in ("", "/"):
         raise ValueError(f"endpoint: a URL here is a host, a port and a query; {_ALLOWED}")
     if parts.query and profile is not None:
@@ -46,9 +45,19 @@ def _of_url(profile: Optional[Profile], url: str) -> tuple[Optional[Profile], tu
     return of_url if parts.query else profile, _address(host, port)
 
 
+def _port_of(parts: SplitResult) -> Optional[int]:
+    # -1 for what is no port. The error that says so shows it, and would be the context of ours.
+    try:
+        return parts.port
+    except ValueError:
+        return -1
+
+
 def _address(host: Any, port: Any) -> tuple[str, int]:
     if not isinstance(host, str) or not isinstance(port, int) or isinstance(port, bool):
         raise TypeError(f"endpoint is ({type(host).__name__}, {type(port).__name__}); {_ALLOWED}")
-    if not host or not 1 <= port <= 65535:
-        raise ValueError(f"endpoint is {(host, port)!r}; allowed is a host and a port from 1 to 65535")
+    if not host or "://" in host:
+        raise ValueError("endpoint: its host is empty or a URL; allowed in a pair is a host's name or address")
+    if not 1 <= port <= 65535:
+        raise ValueError(f"endpoint: its port is {port}; allowed is 1 to 65535")
     return host, port

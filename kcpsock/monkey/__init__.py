@@ -52,9 +52,9 @@ def patch_socket(profile: Optional[Profile] = None, route: Optional[Route] = Non
     Called again it changes profile and route for the sockets that are not connected yet.
     """
     if profile is not None and not isinstance(profile, Profile):
-        raise TypeError(f"profile is {profile!r}; allowed is a Profile or None")
+        raise TypeError(f"profile is a {type(profile).__name__}; allowed is a Profile or None")
     if route is not None and not callable(route):
-        raise TypeError(f"route is {route!r}; allowed is a callable or None")
+        raise TypeError(f"route is a {type(route).__name__}; allowed is a callable or None")
     if route is not None and profile is not None:
         raise ValueError("profile and route are both given; with a route, it is the route that gives the profile")
     RoutedSocket.route = staticmethod(route or (lambda address: profile or get_default_profile()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.machinery
 import io
 import os
+import re
 import runpy
 import sys
 import types
@@ -80,7 +81,8 @@ def _parse(argv: list[str]) -> tuple[Any, list[Any], bool, list[str]]:
                 else:
                     profile = parse_url(value)
             except ValueError as error:
-                raise _Wrong(f"{name}: {error}") from None
+                which = f"{name} {1 + len(rules)}" if name == "--route" else name
+                raise _Wrong(f"{which}: {error}") from None
             if name == "--profile" and profile is None:
                 raise _Wrong("--profile: 'tcp' is no profile; to have TCP for an address, use --route")
         elif word == "-m":
@@ -90,13 +92,21 @@ def _parse(argv: list[str]) -> tuple[Any, list[Any], bool, list[str]]:
         elif word == "--":
             break
         elif word.startswith("-") and word != "-":
-            raise _Wrong(f"no such option: {word}; see --help")
+            raise _Wrong(f"no such option: {_option_of(word)}; see --help")
         else:
             rest.insert(0, word)
             break
     if not rest:
         raise _Wrong("no program; see --help")
+    if "://" in rest[0] and not os.path.exists(rest[0]):
+        raise _Wrong("a URL stands where the program should; --profile or --route goes before it; see --help")
     return profile, rules, False, rest
+
+
+def _option_of(word: str) -> str:
+    # The option's name without what else is in the word, which may be a URL with a key.
+    found = re.match("-[a-zA-Z]|--[a-zA-Z-]*", word)
+    return found.group() if found else "-"
 
 
 def _run_script(program: list[str]) -> None:

@@ -18,17 +18,17 @@ class _Rule(NamedTuple):
 
 def parse_route(text: str) -> _Rule:
     """HOST:PORT=URL. HOST is a name, an address (IPv6 in brackets) or "*"; PORT a number or "*"; URL "tcp", "kcp" (the
-    default profile) or a kcp:// URL. ValueError says what is wrong."""
+    default profile) or a kcp:// URL. ValueError says what is wrong, and does not show the text: it may hold a key."""
     where, equals, url = text.partition("=")
     host, colon, port = where.rpartition(":")
     if not equals or not colon or not host or not url:
-        raise ValueError(f"route is {text!r}; allowed is HOST:PORT=URL, as in 'db.example:*=tcp'")
+        raise ValueError("that is no route; allowed is HOST:PORT=URL, as in 'db.example:*=tcp'")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise ValueError(f"route is {text!r}; an IPv6 address stands in brackets")
+        raise ValueError("its host has a ':'; an IPv6 address stands in brackets")
     if port != "*" and not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise ValueError(f"the port of route {text!r} is {port!r}; allowed is 0 to 65535, or *")
+        raise ValueError("its port is no port; allowed is 0 to 65535, or *")
     return _Rule(host, None if port == "*" else int(port), parse_url(url))
 
 

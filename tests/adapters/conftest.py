@@ -5,10 +5,9 @@ import socket
 import ssl
 
 import pytest
-import trustme
 
 import kcpsock
-from tests.support import leaks
+from tests.support.fixtures import no_leaks_left as no_leaks_left
 from tests.support.site import Site
 
 LONG_S = 30.0  # nothing takes so long unless it hangs
@@ -120,18 +119,6 @@ LIBRARIES = {"requests": Requests, "urllib3": Urllib3, "httpx": Httpx}
 
 
 @pytest.fixture(scope="session")
-def authority():
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def ca_file(authority, tmp_path_factory):
-    path = tmp_path_factory.mktemp("ca") / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
-
-
-@pytest.fixture(scope="session")
 def server_context(authority):
     """A server's SSLContext for localhost and files.example."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -142,14 +129,6 @@ def server_context(authority):
 @pytest.fixture(params=["tcp", "kcp"])
 def is_kcp(request):
     return request.param == "kcp"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_leaks_left():
-    """Descriptors and threads as before, counted after the module: a closed session stays for seconds."""
-    kcpsock.create_server(("127.0.0.1", 0)).close()  # starts the engine
-    with leaks.check(patience_s=LONG_S):
-        yield
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@
     net.run()            # until all is delivered and acknowledged; else Stalled, with the fate of the latest packets
 
 A fate is a function (network, packet, delays) -> delays: `delays` holds the ms of each copy that arrives; none: lost.
-Knows kcpsock._native only.
+Knows tests.support.bare only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from kcpsock._native import ffi, lib
+from tests.support.bare import ffi, lib
 
 WRAP = 1 << 32
 HEAD = 24
@@ -27,6 +27,7 @@ CMDS = {81: "PUSH", 82: "ACK", 83: "WASK", 84: "WINS"}
 PROFILE = {
     "framing": 0, "smux_version": 2, "sockbuf_bytes": 1, "nodelay": 1, "interval_ms": 20, "resend": 2, "nc": 1,
     "sndwnd_pkts": 128, "rcvwnd_pkts": 128, "mtu_bytes": 1400, "stream": 1, "ack_nodelay": 0, "write_delay": 0,
+    "keepalive_timeout_ms": 30000, "max_streams": 1,
 }  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def test_closing_with_everything_still_open():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"mtu_bytes": 49}, {"mtu_bytes": 1501}, {"sndwnd_pkts": 0}, {"sndwnd_pkts": 32769}, {"rcvwnd_pkts": 0},
+        {"mtu_bytes": 48}, {"mtu_bytes": 1501}, {"sndwnd_pkts": -1}, {"sndwnd_pkts": 32769}, {"rcvwnd_pkts": 32769},
         {"rcvwnd_pkts": -1}, {"interval_ms": 9}, {"interval_ms": 5001}, {"resend": -1}, {"resend": 17},
     ],
 )  # fmt: skip

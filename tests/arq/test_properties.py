@@ -22,7 +22,7 @@ PROFILES = st.fixed_dictionaries(
         "nc": BITS,
         "ack_nodelay": BITS,
         "write_delay": BITS,
-        "mtu_bytes": st.one_of(st.sampled_from([50, 1400, 1500]), st.integers(50, 1500)),
+        "mtu_bytes": st.one_of(st.sampled_from([50, 1400, 1472]), st.integers(50, 1472)),
         "sndwnd_pkts": WINDOWS,
         "rcvwnd_pkts": WINDOWS,
     }

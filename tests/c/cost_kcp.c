@@ -6,7 +6,7 @@
 #include "check.h"
 #include "sim.h"
 
-void work_input(ks_kcp *k, const sim_packet *p, uint32_t now);
+void work_input(ks_kcp *k, const net_packet *p, uint32_t now);
 void work_flush(sim *s, int end);
 void work_move(ks_kcp *from, ks_kcp *to);
 
@@ -19,9 +19,9 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-__attribute__((noinline)) void work_input(ks_kcp *k, const sim_packet *p, uint32_t now)
+__attribute__((noinline)) void work_input(ks_kcp *k, const net_packet *p, uint32_t now)
 {
-    ks_kcp_input_untrusted(k, p->bytes, p->size, now, false);
+    ks_kcp_input_untrusted(k, p->bytes, p->size, sim_us(now), false);
 }
 
 __attribute__((noinline)) void work_flush(sim *s, int end)
@@ -53,15 +53,13 @@ int main(int argc, char **argv)
         uint64_t start = now_ns();
         work_move(&s.end[0].kcp, &s.end[1].kcp);
         for (int i = 0; i < 2; i++)
-            if (ks_kcp_next(&s.end[i].kcp, s.now) == 0)
+            if (ks_kcp_next(&s.end[i].kcp, sim_us(s.now)) == 0)
                 work_flush(&s, i);
         spent_ns += now_ns() - start;
-        uint32_t a = ks_kcp_next(&s.end[0].kcp, s.now), b = ks_kcp_next(&s.end[1].kcp, s.now), wait = a < b ? a : b;
-        if (s.heap_count > 0 && s.heap[0]->due - s.now < wait)
-            wait = s.heap[0]->due - s.now;
+        uint32_t a = ks_kcp_next(&s.end[0].kcp, sim_us(s.now)), b = ks_kcp_next(&s.end[1].kcp, sim_us(s.now)), wait = a < b ? a : b;
+        wait = sim_arrival(&s) < wait ? sim_arrival(&s) : wait;
         s.now += wait;
-        while (s.heap_count > 0 && !ks_after(s.heap[0]->due, s.now)) {
-            sim_packet *p = sim_pop(&s);
+        for (net_packet *p; (p = sim_arrived(&s)) != NULL;) {
             start = now_ns();
             work_input(&s.end[p->to].kcp, p, s.now);
             spent_ns += now_ns() - start;

@@ -8,16 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "err.h"
-#include "kcp.h"
-
-typedef struct {
-    uint32_t due;
-    uint64_t order; /* packets due at the same time keep their order */
-    int to;
-    size_t size;
-    uint8_t bytes[KS_KCP_MTU_MAX];
-} sim_packet;
+#include "base/err.h"
+#include "arq/kcp.h"
+#include "network.h"
+#include "base/octets.h"
 
 typedef struct {
     uint32_t at;
@@ -39,9 +33,7 @@ typedef struct {
 typedef struct sim {
     uint32_t now, delay_ms;
     sim_end end[2];
-    sim_packet **heap;
-    size_t heap_count, heap_cap;
-    uint64_t order, random;
+    network net;
     /* -> copies that arrive, 0 to 2; may add to the delay of each. */
     int (*fate)(struct sim *, int from, const uint8_t *packet, size_t size, uint32_t delay[2]);
     uint32_t loss_percent;    /* for the fates below */
@@ -54,49 +46,39 @@ typedef struct sim {
 
 static inline uint32_t sim_random(sim *s, uint32_t below)
 {
-    s->random ^= s->random << 13;
-    s->random ^= s->random >> 7;
-    s->random ^= s->random << 17;
-    return (uint32_t)(s->random >> 33) % below;
+    return net_random(&s->net, below);
 }
 
 static inline uint8_t sim_byte(int from, uint64_t offset)
 {
-    return (uint8_t)(offset * 31 + (offset >> 8) * 7 + (offset >> 16) * 3 + (uint64_t)from * 101);
+    return net_byte(from, offset);
 }
 
-static inline int sim_before(const sim_packet *a, const sim_packet *b)
+/* The ARQ takes us; in a fixed sender's eyes only ms pass, which may wrap. */
+static inline uint64_t sim_us(uint32_t ms)
 {
-    return a->due != b->due ? ks_after(b->due, a->due) : a->order < b->order;
+    return (uint64_t)ms * 1000;
 }
 
-static inline void sim_push(sim *s, sim_packet *p)
+/* The ARQ's clock of 32 bits as the network's of 64, so that it wraps too. */
+static inline uint64_t sim_time(uint32_t ms)
 {
-    if (s->heap_count == s->heap_cap) {
-        s->heap_cap = s->heap_cap ? s->heap_cap * 2 : 64;
-        s->heap = realloc(s->heap, s->heap_cap * sizeof *s->heap);
-        if (s->heap == NULL)
-            abort();
-    }
-    size_t i = s->heap_count++;
-    for (; i > 0 && sim_before(p, s->heap[(i - 1) / 2]); i = (i - 1) / 2)
-        s->heap[i] = s->heap[(i - 1) / 2];
-    s->heap[i] = p;
+    return (uint64_t)ms << 32;
 }
 
-static inline sim_packet *sim_pop(sim *s)
+/* ms until the next packet arrives, UINT32_MAX: none is under way. */
+static inline uint32_t sim_arrival(const sim *s)
 {
-    sim_packet *top = s->heap[0], *last = s->heap[--s->heap_count];
-    size_t i = 0;
-    for (size_t child; (child = 2 * i + 1) < s->heap_count; i = child) {
-        if (child + 1 < s->heap_count && sim_before(s->heap[child + 1], s->heap[child]))
-            child++;
-        if (!sim_before(s->heap[child], last))
-            break;
-        s->heap[i] = s->heap[child];
-    }
-    s->heap[i] = last;
-    return top;
+    if (s->net.count == 0)
+        return UINT32_MAX;
+    uint32_t due = (uint32_t)(s->net.heap[0]->due >> 32);
+    return ks_after(due, s->now) ? due - s->now : 0;
+}
+
+/* The next packet that has arrived, or NULL. */
+static inline net_packet *sim_arrived(sim *s)
+{
+    return sim_arrival(s) == 0 ? net_take(&s->net) : NULL;
 }
 
 static inline void sim_trace(sim *s, int from, const uint8_t *p, size_t size)
@@ -109,8 +91,8 @@ static inline void sim_trace(sim *s, int from, const uint8_t *p, size_t size)
                 abort();
         }
         sim_segment *g = &s->trace[s->trace_count++];
-        *g = (sim_segment){s->now,           from, p[4], p[5], ks_load16(p + 6), ks_load32(p + 8), ks_load32(p + 12),
-                           ks_load32(p + 16), ks_load32(p + 20)};
+        *g = (sim_segment){s->now,           from, p[4], p[5], ks_get_le16(p + 6), ks_get_le32(p + 8), ks_get_le32(p + 12),
+                           ks_get_le32(p + 16), ks_get_le32(p + 20)};
         p += KS_KCP_HEAD + g->len;
         size -= KS_KCP_HEAD + g->len;
     }
@@ -135,17 +117,8 @@ static inline void sim_transmit(sim *s, int from, const uint8_t *bytes, size_t n
         sim_trace(s, from, bytes, n);
     uint32_t delay[2] = {s->delay_ms, s->delay_ms};
     int copies = s->fate == NULL ? 1 : s->fate(s, from, bytes, n, delay);
-    for (int i = 0; i < copies; i++) {
-        sim_packet *p = malloc(sizeof *p);
-        if (p == NULL)
-            abort();
-        p->due = s->now + delay[i];
-        p->order = s->order++;
-        p->to = !from;
-        p->size = n;
-        memcpy(p->bytes, bytes, n);
-        sim_push(s, p);
-    }
+    for (int i = 0; i < copies; i++)
+        net_put(&s->net, sim_time(s->now + delay[i]), !from, bytes, n);
 }
 
 /* As the engine's batch: what may be sent by reference is only looked at after the flush, the rest is copied. */
@@ -178,10 +151,10 @@ static inline void sim_output(void *ctx, const struct iovec *iov, int pieces, si
 static inline void sim_flush(sim *s, int end)
 {
     sim_sender sender = {0};
-    ks_kcp_flush(&s->end[end].kcp, s->now, sim_output, &sender);
+    ks_kcp_flush(&s->end[end].kcp, sim_us(s->now), sim_output, &sender);
     for (size_t i = 0; i < sender.count; i++) {
         const sim_pending *p = &sender.pending[i];
-        if (p->size > s->end[end].kcp.cfg.mtu)
+        if (p->size > s->end[end].kcp.cfg.mtu && p->reference == NULL) /* one segment alone, cut for longer packets */
             abort();
         sim_transmit(s, end, p->reference != NULL ? p->reference : p->copy, p->size);
     }
@@ -191,7 +164,7 @@ static inline void sim_flush(sim *s, int end)
 static inline void sim_init(sim *s, const ks_kcp_config *a, const ks_kcp_config *b, uint32_t first_sn, uint32_t start_ms)
 {
     memset(s, 0, sizeof *s);
-    s->random = 88172645463325252u;
+    net_init(&s->net, 0);
     s->now = start_ms;
     s->delay_ms = 20;
     for (int i = 0; i < 2; i++) {
@@ -206,9 +179,7 @@ static inline void sim_free(sim *s)
         ks_kcp_free(&s->end[i].kcp);
         ks_seg_pools_free(&s->end[i].pools);
     }
-    while (s->heap_count > 0)
-        free(sim_pop(s));
-    free(s->heap);
+    net_free(&s->net);
     free(s->trace);
 }
 
@@ -247,9 +218,9 @@ static inline void sim_turn(sim *s)
         sim_read(s, i);
         while (sim_write(s, i, 4096))
             ;
-        if (ks_kcp_next(&s->end[i].kcp, s->now) == 0) {
+        if (ks_kcp_next(&s->end[i].kcp, sim_us(s->now)) == 0) {
             sim_flush(s, i);
-            s->spins += ks_kcp_next(&s->end[i].kcp, s->now) == 0;
+            s->spins += ks_kcp_next(&s->end[i].kcp, sim_us(s->now)) == 0;
         }
     }
 }
@@ -259,19 +230,16 @@ static inline int sim_step(sim *s, uint32_t until)
 {
     uint32_t wait = UINT32_MAX;
     for (int i = 0; i < 2; i++) {
-        uint32_t next = ks_kcp_next(&s->end[i].kcp, s->now);
+        uint32_t next = ks_kcp_next(&s->end[i].kcp, sim_us(s->now));
         wait = next < wait ? next : wait;
     }
-    if (s->heap_count > 0) {
-        uint32_t arrives = ks_after(s->heap[0]->due, s->now) ? s->heap[0]->due - s->now : 0;
-        wait = arrives < wait ? arrives : wait;
-    }
+    uint32_t arrives = sim_arrival(s);
+    wait = arrives < wait ? arrives : wait;
     if (wait == UINT32_MAX)
         return 0;
     s->now = wait < until - s->now ? s->now + wait : until;
-    while (s->heap_count > 0 && !ks_after(s->heap[0]->due, s->now)) {
-        sim_packet *p = sim_pop(s);
-        if (ks_kcp_input_untrusted(&s->end[p->to].kcp, p->bytes, p->size, s->now, false) != KS_OK)
+    for (net_packet *p; (p = sim_arrived(s)) != NULL;) {
+        if (ks_kcp_input_untrusted(&s->end[p->to].kcp, p->bytes, p->size, sim_us(s->now), false) != KS_OK)
             abort();
         free(p);
     }

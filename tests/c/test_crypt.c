@@ -2,12 +2,12 @@
 /* Packet crypt in buffers of exactly a packet's size, so that a sanitizer sees a byte read or written beside them. */
 #include <stdlib.h>
 
-#include "block.h"
+#include "crypt/block.h"
 #include "check.h"
-#include "crypt.h"
-#include "err.h"
-#include "mem.h"
-#include "simd.h"
+#include "crypt/crypt.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "crypt/simd.h"
 
 static const uint8_t key[KS_CRYPT_XOR_BYTES] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
 
@@ -46,6 +46,7 @@ static uint8_t byte_of(size_t i)
 static void round_trip(const ks_crypt *c, ks_entropy *entropy, size_t first, size_t step, size_t n)
 {
     ks_packet packets[100];
+    uint8_t other[KS_NONCE_OWN];
     size_t head = ks_crypt_head(c), around = head + ks_crypt_tail(c);
     for (size_t i = 0; i < n; i++) {
         size_t size = first + i * step;
@@ -53,7 +54,9 @@ static void round_trip(const ks_crypt *c, ks_entropy *entropy, size_t first, siz
         for (size_t b = 0; b < size; b++)
             packets[i].data[head + b] = byte_of(b);
     }
-    CHECK_EQ(ks_crypt_seal(c, entropy, packets, n), KS_OK);
+    ks_nonces nonces = {.next = 0}, others = {.next = 0};
+    CHECK_EQ(ks_crypt_seal(c, &nonces, entropy, packets, n), KS_OK);
+    CHECK_EQ(ks_nonces_make(&others, entropy, other), KS_OK);
     for (size_t i = 0; i < n; i++) {
         uint8_t *payload = NULL, start[KS_CRYPT_PEEK];
         size_t size = 0, wrong = 0;
@@ -62,6 +65,7 @@ static void round_trip(const ks_crypt *c, ks_entropy *entropy, size_t first, siz
         for (size_t b = 0; is_long && b < sizeof start && b < first + i * step; b++)
             wrong += start[b] != byte_of(b);
         CHECK_EQ(ks_crypt_open_untrusted(c, packets[i].data, packets[i].size, &payload, &size), KS_OK);
+        CHECK(ks_nonces_is_own(&nonces, packets[i].data) && !ks_nonces_is_own(&others, packets[i].data));
         CHECK_EQ(size, first + i * step);
         CHECK(payload == packets[i].data + head);
         for (size_t b = 0; b < size; b++)
@@ -69,6 +73,42 @@ static void round_trip(const ks_crypt *c, ks_entropy *entropy, size_t first, siz
         CHECK_EQ(wrong, 0);
         free(packets[i].data);
     }
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return memcmp(a, b, KS_NONCE_OWN);
+}
+
+static void test_nonces_are_known_again_and_never_twice(void)
+{
+    enum { MANY = 20000 };
+    static uint8_t made[MANY][KS_NONCE_OWN];
+    ks_entropy entropy = {.left = 0};
+    ks_nonces nonces = {.next = 0}, others = {.next = 0};
+    CHECK(!ks_nonces_is_own(&nonces, made[0]));
+    for (int i = 0; i < MANY; i++) {
+        if (i == MANY / 2)
+            nonces.next = (UINT64_C(1) << 48) - 100; /* the counter's halves */
+        CHECK_EQ(ks_nonces_make(&nonces, &entropy, made[i]), KS_OK);
+        CHECK_EQ(ks_nonces_make(&others, &entropy, made[0]), KS_OK);
+        CHECK(ks_nonces_is_own(&nonces, made[i]) == (i > 0) && !ks_nonces_is_own(&nonces, made[0]));
+    }
+    for (int bit = 0; bit < 8 * (int)KS_NONCE_OWN; bit++) {
+        uint8_t changed[KS_NONCE_OWN];
+        memcpy(changed, made[1], sizeof changed);
+        changed[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        CHECK(!ks_nonces_is_own(&nonces, changed));
+    }
+    int same = 0, ones = 0;
+    qsort(made, MANY, KS_NONCE_OWN, by_bytes);
+    for (int i = 1; i < MANY; i++) {
+        same += memcmp(made[i - 1], made[i], KS_NONCE_OWN) == 0;
+        for (unsigned b = 0; b < KS_NONCE_OWN; b++)
+            ones += __builtin_popcount(made[i][b]);
+    }
+    CHECK_EQ(same, 0);
+    CHECK(ones > MANY * 96 / 2 * 0.995 && ones < MANY * 96 / 2 * 1.005);
 }
 
 static void test_exact_buffers(void)
@@ -160,7 +200,7 @@ static void test_entropy_is_wiped(void)
 int main(int argc, char **argv)
 {
     static const check_test tests[] = {
-        TEST(test_exact_buffers),     TEST(test_any_bytes),        TEST(test_without_memory),
+        TEST(test_nonces_are_known_again_and_never_twice), TEST(test_exact_buffers),     TEST(test_any_bytes),        TEST(test_without_memory),
         TEST(test_what_does_not_fit), TEST(test_entropy_is_wiped),
     };
     return check_main(argc, argv, tests, sizeof tests / sizeof *tests);

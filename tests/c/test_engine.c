@@ -11,9 +11,12 @@
 #include <netinet/in.h>
 #include <unistd.h>
 
-#include "api.h"
+#include "api/api.h"
 #include "check.h"
-#include "mem.h"
+#include "base/mem.h"
+#include "arq/seg.h"
+#include "smux/smux.h"
+#include "base/octets.h"
 
 #define LONG_MS 40000
 #define ENGINES 2
@@ -33,7 +36,7 @@ static ks_profile profile_of(int framing, int version)
     return (ks_profile){
         .framing = framing, .smux_version = version, .nodelay = 1, .interval_ms = 10, .resend = 2, .nc = 1,
         .sndwnd_pkts = 256, .rcvwnd_pkts = 256, .mtu_bytes = 1400, .stream = 1, .sockbuf_bytes = 1 << 20,
-        .keepalive_ms = 10000, .keepalive_timeout_ms = 30000,
+        .keepalive_ms = 10000, .keepalive_timeout_ms = 30000, .max_streams = 1024,
     };
 }
 
@@ -396,7 +399,9 @@ static void test_numbers_of_nothing(void)
     CHECK_EQ(ks_engine_stop(-1), -ESRCH);
     CHECK_EQ(ks_engine_drain(99, 0), -ESRCH);
     CHECK_EQ(ks_engine_open(77, 0), -EINVAL);
-    bad.mtu_bytes = 49;
+    bad.mtu_bytes = 48;
+    CHECK_EQ(ks_connect(engine[0], plain, udp_socket(&name), &bad), -EINVAL);
+    bad.mtu_bytes = KS_MTU_MAX + 1;
     CHECK_EQ(ks_connect(engine[0], plain, udp_socket(&name), &bad), -EINVAL);
     CHECK_EQ(ks_connect(engine[0], plain, udp_socket(&name), NULL), -EINVAL);
     CHECK_EQ(ks_connect(15, plain, udp_socket(&name), &p), -ESRCH);
@@ -404,6 +409,137 @@ static void test_numbers_of_nothing(void)
     CHECK(ks_connect(engine[0], stand_in(), -1, &p) < 0);
     close(plain);
     close(file);
+}
+
+/* ---- a peer made by hand ---- */
+
+enum { CONV = 7, SIDS = 16 };
+
+typedef struct {
+    int fd;
+    uint32_t sn, una;
+    int fins[SIDS]; /* FIN frames that came, of each stream */
+} hand_made;
+
+/* Answers the listener's challenge. */
+static void prove(const hand_made *peer)
+{
+    for (;;) {
+        uint8_t packet[1500];
+        ssize_t size = wait_for(peer->fd, POLLIN) == POLLIN ? recv(peer->fd, packet, sizeof packet, 0) : -1;
+        if (!CHECK(size > 0))
+            return;
+        for (uint8_t *at = packet; size >= (ssize_t)KS_KCP_HEAD; at += KS_KCP_HEAD, size -= (ssize_t)KS_KCP_HEAD)
+            if (at[4] == KS_KCP_PUSH && ks_get_le32(at + 12) == UINT32_MAX) {
+                at[4] = KS_KCP_ACK;
+                CHECK(send(peer->fd, at, KS_KCP_HEAD, 0) > 0);
+                return;
+            }
+    }
+}
+
+/* A segment with such a frame for each of `n` streams. */
+static void put_frames(hand_made *peer, ks_smux_cmd cmd, const uint32_t *sids, uint32_t n)
+{
+    uint8_t packet[KS_KCP_HEAD + SIDS * KS_SMUX_HEAD] = {0};
+    ks_put_le32(packet, CONV);
+    packet[4] = KS_KCP_PUSH;
+    ks_put_le16(packet + 6, 128);
+    ks_put_le32(packet + 12, peer->sn++);
+    ks_put_le32(packet + 16, peer->una);
+    ks_put_le32(packet + 20, n * KS_SMUX_HEAD);
+    for (uint32_t i = 0; i < n; i++)
+        ks_smux_head(packet + KS_KCP_HEAD + i * KS_SMUX_HEAD, 2, cmd, 0, sids[i]);
+    CHECK(send(peer->fd, packet, KS_KCP_HEAD + n * KS_SMUX_HEAD, 0) > 0);
+    if (peer->sn == 1)
+        prove(peer);
+}
+
+static void take_frames(hand_made *peer, const uint8_t *data, size_t size)
+{
+    ks_smux_parser parser;
+    ks_smux_event ev;
+    ks_smux_parser_init(&parser, 2);
+    while (ks_smux_parse_untrusted(&parser, &data, &size, &ev) > 0)
+        if (ev.cmd == KS_SMUX_FIN && ev.sid < SIDS)
+            peer->fins[ev.sid]++;
+}
+
+/* Reads what the listener sends, until so many FINs of the stream have come. */
+static int wait_for_fins(hand_made *peer, uint32_t sid, int fins)
+{
+    while (peer->fins[sid] < fins) {
+        uint8_t packet[1500];
+        ssize_t size = wait_for(peer->fd, POLLIN) == POLLIN ? recv(peer->fd, packet, sizeof packet, 0) : -1;
+        if (size < 0)
+            return -1;
+        uint32_t len;
+        for (const uint8_t *at = packet; size >= (ssize_t)KS_KCP_HEAD; at += KS_KCP_HEAD + len, size -= (ssize_t)(KS_KCP_HEAD + len)) {
+            len = ks_get_le32(at + 20);
+            if (at[4] == KS_KCP_PUSH && ks_get_le32(at + 12) == peer->una) {
+                peer->una++;
+                take_frames(peer, at + KS_KCP_HEAD, len);
+            }
+        }
+    }
+    return peer->fins[sid];
+}
+
+static int wait_for_streams(uint64_t n)
+{
+    ks_stats stats = {0};
+    for (int i = 0; i < LONG_MS / 10; i++) {
+        ks_get_stats(&stats);
+        if (stats.streams == n)
+            return 1;
+        (void)poll(NULL, 0, 10);
+    }
+    return 0;
+}
+
+static void test_streams_of_a_session_are_limited(void)
+{
+    static const uint32_t sids[] = {1, 3, 5, 7, 9, 11, 13}, bye = 0;
+    ks_profile p = profile_of(KS_FRAMING_SMUX, 2);
+    ks_stats before, after;
+    struct sockaddr_in address, name;
+    int error, fds[4];
+    CHECK(wait_until_empty());
+    ks_get_stats(&before);
+    p.max_streams = 3;
+    int listener = open_listener(engine, 1, &p, 16, &address, &error);
+    hand_made peer = {.fd = udp_socket(&name)};
+    if (!CHECK_EQ(error, 0) || !CHECK_EQ(connect(peer.fd, (struct sockaddr *)&address, sizeof address), 0))
+        return;
+    put_frames(&peer, KS_SMUX_SYN, sids, 5);
+    for (int i = 0; i < 3; i++)
+        CHECK((fds[i] = take_connection(listener)) >= 0);
+    if (!CHECK_EQ(wait_for_fins(&peer, 7, 2), 2))
+        return;
+    CHECK_EQ(wait_for_fins(&peer, 9, 2), 2);
+    CHECK(peer.fins[1] == 0 && peer.fins[3] == 0 && peer.fins[5] == 0);
+    ks_get_stats(&after);
+    CHECK_EQ(after.streams, 3);
+    CHECK_EQ(after.stream_drops - before.stream_drops, 2);
+    CHECK_EQ(after.resets_sent - before.resets_sent, 2);
+
+    close(fds[0]); /* both ends close one: there is room for another, and for no second one */
+    CHECK_EQ(wait_for_fins(&peer, 1, 1), 1);
+    put_frames(&peer, KS_SMUX_FIN, &sids[0], 1);
+    CHECK(wait_for_streams(2));
+    put_frames(&peer, KS_SMUX_SYN, &sids[5], 2);
+    CHECK((fds[3] = take_connection(listener)) >= 0);
+    CHECK_EQ(wait_for_fins(&peer, 13, 2), 2);
+    CHECK_EQ(peer.fins[11], 0);
+    ks_get_stats(&after);
+    CHECK_EQ(after.stream_drops - before.stream_drops, 3);
+
+    put_frames(&peer, KS_SMUX_FIN, &bye, 1);
+    for (int i = 1; i < 4; i++)
+        close(fds[i]);
+    close(peer.fd);
+    close(listener);
+    CHECK(wait_until_empty());
 }
 
 /* ---- without memory ---- */
@@ -524,6 +660,7 @@ int main(int argc, char **argv)
 {
     static const check_test tests[] = {
         TEST(test_numbers_of_nothing), TEST(test_everything_smux_2), TEST(test_everything_smux_1), TEST(test_everything_sealed),
+        TEST(test_streams_of_a_session_are_limited),
         TEST(test_allocations_fail), TEST(test_stop_answers_all),
     };
     pthread_t threads[ENGINES];

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "fec.h"
+#include "fec/fec.h"
 
 #include <stdlib.h>
 
 #include "check.h"
-#include "gf256.h"
+#include "fec/gf256.h"
 
 enum { PACKET = 200, BLOCK = 208 };
 
@@ -129,12 +129,137 @@ static void test_losses_are_rebuilt(void)
             }
             CHECK_EQ(p.rebuilt, lost);
             CHECK_EQ(p.wrong, 0);
-            CHECK_EQ(ks_fec_decoder_counts(p.decoder)->full_sets, p.group);
+            CHECK_EQ(ks_fec_decoder_counts(p.decoder)->fec_full_sets, p.group);
             pair_free(&p);
         }
     }
     ks_gf_select(KS_GF_AUTO);
     CHECK_EQ(ks_mem_used(), start);
+}
+
+static uint32_t seqid_of(const uint8_t *packet)
+{
+    uint32_t seqid = 0;
+    for (int i = 3; i >= 0; i--)
+        seqid = seqid << 8 | packet[i];
+    return seqid;
+}
+
+/* The numbers of packets wrap at the last multiple of a group below 2^32. */
+static void test_numbers_wrap(void)
+{
+    static const uint32_t codes[][2] = {{10, 3}, {3, 2}, {1, 1}};
+    static pair p;
+    for (size_t c = 0; c < sizeof codes / sizeof *codes; c++) {
+        if (!CHECK(pair_init(&p, codes[c][0], codes[c][1])))
+            return;
+        const uint32_t shards = p.ds + p.ps, last = UINT32_MAX / shards * shards - shards;
+        ks_fec_encoder_seek(p.encoder, last - 5 * shards);
+        for (uint32_t i = 0; i < 12; i++) {
+            encode(&p);
+            CHECK_EQ(seqid_of(p.wire[0]), i < 6 ? last - (5 - i) * shards : (i - 6) * shards);
+            deliver_but(&p, i % p.ds, i < 2 ? 0 : 1);
+        }
+        CHECK_EQ(p.rebuilt, 10);
+        CHECK_EQ(p.wrong, 0);
+        CHECK_EQ(ks_fec_decoder_counts(p.decoder)->fec_full_sets, 12);
+        CHECK_EQ(ks_fec_decoder_counts(p.decoder)->fec_short_sets, 0);
+        pair_free(&p);
+    }
+}
+
+/* A code that is taken for granted is not believed before two groups have shown their borders. */
+static void test_code_is_confirmed_by_two_groups(void)
+{
+    static pair p;
+    if (!CHECK(pair_init(&p, 4, 2)))
+        return;
+    ks_fec_encoder_seek(p.encoder, 600);
+    encode(&p);
+    deliver_but(&p, 0, 1);
+    CHECK_EQ(p.rebuilt, 0);
+    encode(&p);
+    deliver_but(&p, 0, 1);
+    CHECK_EQ(p.rebuilt, 2); /* the first one's too */
+    CHECK_EQ(p.wrong, 0);
+    /* The peer goes on with another code, which is known from its packets alone: what ours would make of them is nothing. */
+    ks_fec_encoder_del(p.encoder);
+    ks_fec_code_unref(p.code);
+    p.ds = 3, p.ps = 1;
+    p.code = ks_fec_code_new(3, 1, NULL);
+    p.encoder = ks_fec_encoder_new(p.code, PACKET + KS_FEC_HEAD);
+    ks_fec_encoder_seek(p.encoder, 612);
+    for (int i = 0; i < 60; i++) {
+        encode(&p);
+        deliver_but(&p, (uint32_t)i % 3, i >= 20);
+    }
+    CHECK_EQ(ks_fec_decoder_counts(p.decoder)->fec_errs, 0);
+    uint32_t ds, ps;
+    ks_fec_decoder_code(p.decoder, &ds, &ps);
+    CHECK(ds == 3 && ps == 1);
+    CHECK_EQ(p.wrong, 0);
+    CHECK(p.rebuilt > 20);
+    pair_free(&p);
+}
+
+/* Packets in places where the code has none such: forged, or another connection's. A few at a time change nothing. */
+static void test_strangers_packets_leave_the_code(void)
+{
+    enum { GROUPS = 400 };
+    static pair p;
+    for (uint32_t strangers = 0; strangers <= 3; strangers++) {
+        if (!CHECK(pair_init(&p, 10, 3)))
+            return;
+        for (uint32_t i = 0; i < GROUPS; i++) {
+            encode(&p);
+            for (uint32_t n = 0; i % 16 == 8 && n < strangers; n++) {
+                uint8_t forged[PACKET + KS_FEC_HEAD];
+                memcpy(forged, p.wire[n], p.size[n]);
+                forged[4] = KS_FEC_PARITY & 0xff; /* where data is due */
+                forged[5] = KS_FEC_PARITY >> 8;
+                deliver(&p, forged, p.size[n]);
+            }
+            deliver_but(&p, i % 10, 1);
+        }
+        CHECK_EQ(p.rebuilt, GROUPS);
+        CHECK_EQ(p.wrong, 0);
+        pair_free(&p);
+    }
+}
+
+/* Late packets still count while their group is among those held, and never for another. */
+static void test_overtaken_groups(void)
+{
+    enum { HELD = 5 }; /* 32 packets' worth of groups of 6 */
+    static pair p;
+    static uint8_t late[KS_FEC_SHARDS_MAX][PACKET + KS_FEC_HEAD];
+    size_t late_size[KS_FEC_SHARDS_MAX];
+    for (uint32_t behind = 1; behind <= HELD + 2; behind++) {
+        if (!CHECK(pair_init(&p, 4, 2)))
+            return;
+        for (int i = 0; i < 4; i++) {
+            encode(&p);
+            deliver_but(&p, 0, 0);
+        }
+        encode(&p); /* only its first three packets come in time */
+        for (uint32_t i = 0; i < p.made; i++)
+            memcpy(late[i], p.wire[i], late_size[i] = p.size[i]);
+        for (uint32_t i = 0; i < 3; i++)
+            deliver(&p, late[i], late_size[i]);
+        for (uint32_t i = 0; i < behind; i++) {
+            encode(&p);
+            deliver(&p, p.wire[0], p.size[0]);
+            deliver(&p, p.wire[1], p.size[1]);
+        }
+        deliver(&p, late[4], late_size[4]);
+        CHECK_EQ(p.rebuilt, behind < HELD);
+        /* The newest group is as it was. */
+        deliver(&p, p.wire[2], p.size[2]);
+        deliver(&p, p.wire[4], p.size[4]);
+        CHECK_EQ(p.rebuilt, (behind < HELD) + 1);
+        CHECK_EQ(p.wrong, 0);
+        pair_free(&p);
+    }
 }
 
 /* Each allocation fails once: packets may be lost, nothing else. */
@@ -172,10 +297,10 @@ static void test_needless_parity_is_skipped(void)
     encode(&p);
     CHECK_EQ(deliver_or_skip(&p, 11), 1); /* the second parity packet: the third is not what was due */
     const ks_fec_counts *c = ks_fec_decoder_counts(p.decoder);
-    CHECK_EQ(c->parity_shards, 6 * 3 - 1);
-    CHECK_EQ(c->recovered, 2);
-    CHECK_EQ(c->full_sets, 6);
-    CHECK_EQ(c->errs, 0);
+    CHECK_EQ(c->fec_parity_shards, 6 * 3 - 1);
+    CHECK_EQ(c->fec_recovered, 2);
+    CHECK_EQ(c->fec_full_sets, 6);
+    CHECK_EQ(c->fec_errs, 0);
 
     /* What is due is one packet of one type: nothing else is taken for it. */
     encode(&p);
@@ -266,14 +391,15 @@ static void test_singular_coefficients(void)
         deliver_but(&p, 0, g < 2 ? 0 : 2);
     }
     CHECK_EQ(p.rebuilt, 0);
-    CHECK_EQ(ks_fec_decoder_counts(p.decoder)->short_sets, 3);
+    CHECK_EQ(ks_fec_decoder_counts(p.decoder)->fec_short_sets, 3);
     pair_free(&p);
 }
 
 int main(int argc, char **argv)
 {
     static const check_test tests[] = {
-        TEST(test_losses_are_rebuilt),
+        TEST(test_losses_are_rebuilt), TEST(test_numbers_wrap), TEST(test_code_is_confirmed_by_two_groups),
+        TEST(test_strangers_packets_leave_the_code), TEST(test_overtaken_groups),
         TEST(test_needless_parity_is_skipped),
         TEST(test_without_memory),
         TEST(test_tuning_without_memory),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "front.h"
+#include "os/front.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* The ARQ's rules one by one, in virtual time. tests/arq has the properties under random networks. */
-#include "kcp.h"
+#include "arq/kcp.h"
 
 #include "check.h"
-#include "err.h"
-#include "mem.h"
+#include "base/err.h"
+#include "base/mem.h"
 #include "sim.h"
+#include "base/octets.h"
 
 enum { PUSH = 81, ACK = 82, WASK = 83, WINS = 84 };
 #define MSS 1376u /* of `fast` */
@@ -27,14 +28,14 @@ static ks_kcp_config with_windows(uint32_t snd, uint32_t rcv)
 
 static size_t segment(uint8_t *w, uint8_t cmd, uint8_t frg, uint16_t wnd, uint32_t ts, uint32_t sn, uint32_t una, uint32_t len)
 {
-    ks_store32(w, fast.conv);
+    ks_put_le32(w, fast.conv);
     w[4] = cmd;
     w[5] = frg;
-    ks_store16(w + 6, wnd);
-    ks_store32(w + 8, ts);
-    ks_store32(w + 12, sn);
-    ks_store32(w + 16, una);
-    ks_store32(w + 20, len);
+    ks_put_le16(w + 6, wnd);
+    ks_put_le32(w + 8, ts);
+    ks_put_le32(w + 12, sn);
+    ks_put_le32(w + 16, una);
+    ks_put_le32(w + 20, len);
     memset(w + KS_KCP_HEAD, 'x', len);
     return KS_KCP_HEAD + len;
 }
@@ -43,7 +44,7 @@ static int give(sim *s, uint8_t cmd, uint16_t wnd, uint32_t ts, uint32_t sn, uin
 {
     uint8_t packet[KS_KCP_MTU_MAX];
     size_t size = segment(packet, cmd, 0, wnd, ts, sn, una, len);
-    return ks_kcp_input_untrusted(&s->end[0].kcp, packet, size, s->now, false);
+    return ks_kcp_input_untrusted(&s->end[0].kcp, packet, size, sim_us(s->now), false);
 }
 
 /* End 0 alone: the test is its peer, and its packets go nowhere but into the trace. */
@@ -250,10 +251,10 @@ static void test_window_that_opens_wakes_the_sender(void)
     give(&s, ACK, 0, s.now, 31, 32, 0);
     sim_turn(&s);
     CHECK_EQ(traced(&s, 0, PUSH), 32);
-    uint32_t wait = ks_kcp_next(k, s.now);
+    uint32_t wait = ks_kcp_next(k, sim_us(s.now));
     CHECK(wait > 0 && wait <= 500);
     give(&s, WINS, 10, s.now, 0, 32, 0);
-    CHECK_EQ(ks_kcp_next(k, s.now), 0);
+    CHECK_EQ(ks_kcp_next(k, sim_us(s.now)), 0);
     sim_turn(&s);
     CHECK_EQ(traced(&s, 0, PUSH), 42);
     sim_free(&s);
@@ -272,7 +273,7 @@ static void test_window_that_shuts_is_probed(void)
     for (int i = 0; i < 100 && traced(&s, 0, WASK) == 0 && sim_step(&s, s.now + 5000); i++)
         ;
     CHECK_EQ(traced(&s, 0, WASK), 1);
-    CHECK(ks_kcp_next(k, s.now) <= 750);
+    CHECK(ks_kcp_next(k, sim_us(s.now)) <= 750);
     sim_free(&s);
 }
 
@@ -303,10 +304,10 @@ static void test_widened_window_is_told(void)
     s.end[1].paused = 1;
     sim_run(&s, 3000);
     CHECK_EQ(s.end[1].kcp.rcv_nxt, 32); /* the first guess */
-    ks_kcp_set_windows(&s.end[1].kcp, 128, 128);
+    ks_kcp_set_rcv_wnd(&s.end[1].kcp, 128);
     sim_run(&s, 100);
     CHECK_EQ(s.end[1].kcp.rcv_nxt, 100);
-    ks_kcp_set_windows(&s.end[1].kcp, 128, 1); /* less than what is held: all that is promised still fits */
+    ks_kcp_set_rcv_wnd(&s.end[1].kcp, 1); /* less than what is held: all that is promised still fits */
     s.end[1].paused = 0;
     sim_run(&s, 10000);
     check_delivered(&s);
@@ -378,7 +379,7 @@ static void test_segment_outside_the_window_is_refused(void)
 static int fate_one_lost(sim *s, int from, const uint8_t *packet, size_t size, uint32_t delay[2])
 {
     (void)size, (void)delay;
-    if (from == 0 && packet[4] == PUSH && (int)ks_load32(packet + 12) == s->nth) {
+    if (from == 0 && packet[4] == PUSH && (int)ks_get_le32(packet + 12) == s->nth) {
         s->nth = -1;
         return 0;
     }
@@ -453,9 +454,9 @@ static void test_lost_retransmission_is_found(void)
     uint32_t first = s.now;
     s.now += 10;
     give(&s, ACK, 128, first, 1, 0, 0);
-    CHECK(ks_kcp_next(k, s.now) > 0);
+    CHECK(ks_kcp_next(k, sim_us(s.now)) > 0);
     give(&s, ACK, 128, first, 2, 0, 0);
-    CHECK_EQ(ks_kcp_next(k, s.now), 0);
+    CHECK_EQ(ks_kcp_next(k, sim_us(s.now)), 0);
     s.end[0].to_send += 4 * MSS;
     sim_turn(&s);
     CHECK_EQ(k->count.fast_retrans_segs, 1);
@@ -464,7 +465,7 @@ static void test_lost_retransmission_is_found(void)
     s.now += 10;
     give(&s, ACK, 128, second, 20, 0, 0);
     give(&s, ACK, 128, second, 21, 0, 0);
-    CHECK_EQ(ks_kcp_next(k, s.now), 0);
+    CHECK_EQ(ks_kcp_next(k, sim_us(s.now)), 0);
     sim_turn(&s);
     /* 0 again, and 3 to 19, which were sent before 20 too */
     CHECK_EQ(k->count.fast_retrans_segs, 1 + 1 + 17);
@@ -483,7 +484,7 @@ static void backoff(bool nodelay, const uint32_t *waits, size_t count)
     for (uint32_t n = 1; n < KS_KCP_DEAD_XMIT; n++) {
         CHECK(!k->dead);
         uint32_t wait = waits[n - 1 < count ? n - 1 : count - 1];
-        CHECK_EQ(ks_kcp_next(k, s.now), wait);
+        CHECK_EQ(ks_kcp_next(k, sim_us(s.now)), wait);
         s.now = at + wait - 1;
         sim_flush(&s, 0);
         CHECK_EQ(s.trace_count, n);
@@ -499,11 +500,12 @@ static void backoff(bool nodelay, const uint32_t *waits, size_t count)
 
 static void test_rto_backoff(void)
 {
-    /* first RTO 200 ms: normal adds an eighth of it to the first wait, then it grows by 200 a time; nodelay by 100 */
-    static const uint32_t normal[] = {225, 400, 600, 800, 1000, 1200, 1400, 1600};
-    static const uint32_t nodelay[] = {200, 300, 400, 500, 600, 700, 800, 900};
-    backoff(false, normal, KS_KCP_LEVELS);
-    backoff(true, nodelay, KS_KCP_LEVELS);
+    /* first RTO 200 ms: normal adds an eighth of it to the first wait, then it grows by 200 a time; nodelay by 100. After 1 s
+     * without a word it is the probe's turn. */
+    static const uint32_t normal[] = {225, 400, 600, 500, 750, 1125, 1687, 2000};
+    static const uint32_t nodelay[] = {200, 300, 400, 500, 500, 750, 1125, 1687, 2000};
+    backoff(false, normal, sizeof normal / sizeof *normal);
+    backoff(true, nodelay, sizeof nodelay / sizeof *nodelay);
 }
 
 static void test_rtt_and_rto(void)
@@ -531,7 +533,7 @@ static void test_rtt_and_rto(void)
         s.end[0].to_send += 1;
         sim_turn(&s);
         size_t size = segment(packet, ACK, 0, 3, s.now - 50, 400, 401, 0);
-        ks_kcp_input_untrusted(k, packet, size, s.now, true);
+        ks_kcp_input_untrusted(k, packet, size, sim_us(s.now), true);
         CHECK(k->srtt8 == srtt8 && ks_kcp_unacked(k) == 0 && k->rmt_wnd == 128);
         s.end[0].to_send += 1;
         sim_turn(&s);
@@ -636,7 +638,7 @@ static void test_slow_start_and_losses(void)
     CHECK_EQ(k->ssthresh, grown / 2);
     CHECK_EQ(ks_kcp_cwnd(k), grown / 2 + 2);
     /* timeout: start again from one */
-    s.now += ks_kcp_next(k, s.now);
+    s.now += ks_kcp_next(k, sim_us(s.now));
     sim_turn(&s);
     CHECK(k->count.lost_segs > 0);
     CHECK_EQ(ks_kcp_cwnd(k), 1);
@@ -696,7 +698,7 @@ static void test_alloc_tail_and_commit(void)
     struct iovec iov[8];
     CHECK_EQ(ks_kcp_alloc_tail(k, 10 * MSS, iov, 8), 8);
     ks_kcp_commit(k, 0);
-    CHECK(ks_kcp_unacked(k) == 0 && s.end[0].pools.large.used == 0 && ks_kcp_next(k, s.now) == UINT32_MAX);
+    CHECK(ks_kcp_unacked(k) == 0 && s.end[0].pools.large.used == 0 && ks_kcp_next(k, sim_us(s.now)) == UINT32_MAX);
     CHECK_EQ(ks_kcp_alloc_tail(k, 10, iov, 0), 0);
     ks_kcp_commit(k, 0);
 
@@ -763,7 +765,7 @@ static void test_write_delay(void)
     sim_flush(&s, 0);
     s.end[0].to_send = 10;
     sim_turn(&s);
-    CHECK(traced(&s, 0, PUSH) == 0 && ks_kcp_next(k, s.now) == c.interval);
+    CHECK(traced(&s, 0, PUSH) == 0 && ks_kcp_next(k, sim_us(s.now)) == c.interval);
     s.end[0].to_send = 20;
     s.now += c.interval;
     sim_turn(&s);
@@ -786,7 +788,7 @@ static void test_lone_ack_waits_an_interval(void)
     sim s;
     ks_kcp *k = alone(&s, &fast);
     give(&s, PUSH, 128, 5, 0, 0, 10);
-    CHECK_EQ(ks_kcp_next(k, s.now), fast.interval);
+    CHECK_EQ(ks_kcp_next(k, sim_us(s.now)), fast.interval);
     s.now += fast.interval;
     sim_turn(&s);
     CHECK_EQ(traced(&s, 0, ACK), 1);
@@ -802,21 +804,21 @@ static void test_second_ack_goes_soon_gap_and_repeat_at_once(void)
     CHECK(!k->acks_soon);
     give(&s, PUSH, 128, 6, 1, 0, 10);
     CHECK(k->acks_soon);
-    CHECK_EQ(ks_kcp_next(k, s.now), 1);
+    CHECK_EQ(ks_kcp_next(k, sim_us(s.now)), 1);
     s.now++;
     sim_turn(&s);
     CHECK(!k->acks_soon);
     CHECK_EQ(traced(&s, 0, ACK), 1); /* una says the first */
     CHECK(s.trace[0].sn == 1 && s.trace[0].ts == 6 && s.trace[0].una == 2);
     give(&s, PUSH, 128, 7, 3, 0, 10); /* a gap */
-    CHECK_EQ(ks_kcp_next(k, s.now), 0);
+    CHECK_EQ(ks_kcp_next(k, sim_us(s.now)), 0);
     sim_turn(&s);
     CHECK(traced(&s, 0, ACK) == 2 && s.trace[1].sn == 3 && s.trace[1].una == 2);
     give(&s, PUSH, 128, 8, 3, 0, 10); /* again, though it is not yet due to be read */
-    CHECK_EQ(ks_kcp_next(k, s.now), 0);
+    CHECK_EQ(ks_kcp_next(k, sim_us(s.now)), 0);
     sim_turn(&s);
     give(&s, PUSH, 128, 9, 0, 0, 10); /* and one from long ago */
-    CHECK_EQ(ks_kcp_next(k, s.now), 0);
+    CHECK_EQ(ks_kcp_next(k, sim_us(s.now)), 0);
     sim_turn(&s);
     CHECK_EQ(traced(&s, 0, ACK), 6); /* of both before it, the one above una said twice */
     CHECK_EQ(k->count.repeat_segs, 2);
@@ -831,7 +833,7 @@ static void test_ack_nodelay(void)
     sim s;
     ks_kcp *k = alone(&s, &c);
     give(&s, PUSH, 128, 5, 0, 0, 10);
-    CHECK_EQ(ks_kcp_next(k, s.now), 0);
+    CHECK_EQ(ks_kcp_next(k, sim_us(s.now)), 0);
     sim_free(&s);
 }
 
@@ -841,9 +843,9 @@ static void test_acks_of_a_packet_go_at_once(void)
     ks_kcp *k = alone(&s, &fast);
     for (uint32_t sn = 0; sn < 1400 / KS_KCP_HEAD - 1; sn++)
         give(&s, PUSH, 128, 5, sn, 0, 4);
-    CHECK_EQ(ks_kcp_next(k, s.now), 1);
+    CHECK_EQ(ks_kcp_next(k, sim_us(s.now)), 1);
     give(&s, PUSH, 128, 5, 1400 / KS_KCP_HEAD - 1, 0, 4);
-    CHECK_EQ(ks_kcp_next(k, s.now), 0);
+    CHECK_EQ(ks_kcp_next(k, sim_us(s.now)), 0);
     sim_free(&s);
 }
 
@@ -903,25 +905,25 @@ static void test_malformed_packets(void)
     sim s;
     ks_kcp *k = alone(&s, &fast);
     uint8_t p[200];
-    CHECK_EQ(ks_kcp_input_untrusted(k, p, 0, s.now, false), KS_EMALFORMED);
+    CHECK_EQ(ks_kcp_input_untrusted(k, p, 0, sim_us(s.now), false), KS_EMALFORMED);
     size_t size = segment(p, PUSH, 0, 9, 0, 0, 0, 10);
     for (size_t cut = 1; cut < size; cut++)
-        CHECK_EQ(ks_kcp_input_untrusted(k, p, cut, s.now, false), KS_EMALFORMED);
+        CHECK_EQ(ks_kcp_input_untrusted(k, p, cut, sim_us(s.now), false), KS_EMALFORMED);
     CHECK(k->rcv_nxt == 0 && k->nacks == 0);
     p[4] = 80;
-    CHECK_EQ(ks_kcp_input_untrusted(k, p, size, s.now, false), KS_EMALFORMED);
+    CHECK_EQ(ks_kcp_input_untrusted(k, p, size, sim_us(s.now), false), KS_EMALFORMED);
     p[4] = 85;
-    CHECK_EQ(ks_kcp_input_untrusted(k, p, size, s.now, false), KS_EMALFORMED);
+    CHECK_EQ(ks_kcp_input_untrusted(k, p, size, sim_us(s.now), false), KS_EMALFORMED);
     segment(p, PUSH, 0, 9, 0, 0, 0, 10);
     p[0] ^= 1;
-    CHECK_EQ(ks_kcp_input_untrusted(k, p, size, s.now, false), KS_ECONV);
-    ks_store32(p + 20, 0xffffffff);
+    CHECK_EQ(ks_kcp_input_untrusted(k, p, size, sim_us(s.now), false), KS_ECONV);
+    ks_put_le32(p + 20, 0xffffffff);
     p[0] ^= 1;
-    CHECK_EQ(ks_kcp_input_untrusted(k, p, size, s.now, false), KS_EMALFORMED);
+    CHECK_EQ(ks_kcp_input_untrusted(k, p, size, sim_us(s.now), false), KS_EMALFORMED);
     /* what stands before the fault is used */
     size = segment(p, PUSH, 0, 9, 0, 0, 0, 10);
     size += segment(p + size, 99, 0, 9, 0, 1, 0, 10);
-    CHECK_EQ(ks_kcp_input_untrusted(k, p, size, s.now, false), KS_EMALFORMED);
+    CHECK_EQ(ks_kcp_input_untrusted(k, p, size, sim_us(s.now), false), KS_EMALFORMED);
     CHECK(k->rcv_nxt == 1 && k->rmt_wnd == 9);
     sim_free(&s);
 }

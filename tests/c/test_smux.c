@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "smux.h"
+#include "smux/smux.h"
 
 #include <stdlib.h>
 
 #include "check.h"
-#include "err.h"
+#include "base/err.h"
 
 /* Parses `bytes` in pieces of `piece`; writes what came as text: a letter and the stream for each event. -> the last result */
 static int parse(uint8_t version, const uint8_t *bytes, size_t size, size_t piece, char *text, size_t *payload)
@@ -115,11 +115,11 @@ static void test_smux_flow_over_the_wrap(void)
     CHECK_EQ(ks_smux_flow_room(&f), 0xffffffffu);
 
     f.consumed = f.told = 0xfffffe00u;
-    CHECK(ks_smux_flow_consume(&f, 1)); /* the first read is told */
-    CHECK(!ks_smux_flow_consume(&f, 499));
-    CHECK(ks_smux_flow_consume(&f, 1) && f.told == f.consumed);
-    CHECK(!ks_smux_flow_consume(&f, 499));
-    CHECK(ks_smux_flow_consume(&f, 1) && f.consumed == 0xfffffe00u + 1001);
+    CHECK(ks_smux_flow_consume(&f, 1, 1000)); /* the first read is told */
+    CHECK(!ks_smux_flow_consume(&f, 499, 1000));
+    CHECK(ks_smux_flow_consume(&f, 1, 1000) && f.told == f.consumed);
+    CHECK(!ks_smux_flow_consume(&f, 499, 1000));
+    CHECK(ks_smux_flow_consume(&f, 1, 1000) && f.consumed == 0xfffffe00u + 1001);
 }
 
 int main(int argc, char **argv)

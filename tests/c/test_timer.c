@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "timer.h"
+#include "base/timer.h"
 
 #include <stdlib.h>
 
 #include "check.h"
-#include "err.h"
-#include "mem.h"
+#include "base/err.h"
+#include "base/mem.h"
 
 enum { TIMERS = 500 };
 

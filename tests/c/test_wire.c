@@ -4,11 +4,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "block.h"
+#include "crypt/block.h"
 #include "check.h"
-#include "err.h"
-#include "kcp.h"
-#include "wire.h"
+#include "base/err.h"
+#include "arq/kcp.h"
+#include "wire/wire.h"
+#include "base/octets.h"
 
 enum { PACKETS = 400, DS = 10, PS = 3, BYTES_MOST = 640 };
 
@@ -168,10 +169,10 @@ static void read_back(pipe_end *p, arrived *a, uint32_t lost)
             check_packet(a, payload, size);
             continue;
         }
-        bool parity = ks_load16(payload + 4) == KS_FEC_PARITY;
+        bool parity = ks_get_le16(payload + 4) == KS_FEC_PARITY;
         a->parities += parity;
-        CHECK(parity || ks_load16(payload + 6) == size - 6);
-        if (!parity && lost > 0 && ks_load32(payload) % lost == 0)
+        CHECK(parity || ks_get_le16(payload + 6) == size - 6);
+        if (!parity && lost > 0 && ks_get_le32(payload) % lost == 0)
             continue;
         ks_fec_decode_untrusted(p->decoder, payload, size, on_rebuilt, a);
         if (!parity)

@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import trustme
 
 import kcpsock
-from tests.support import leaks
+from tests.support.fixtures import no_leaks_left as no_leaks_left
 from tests.support.forwarder import Forwarder
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -60,14 +59,6 @@ def way(request):
     return Way(request.param)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_leaks_left():
-    """Descriptors and threads as before, counted after the module: a closed session stays for seconds."""
-    kcpsock.create_server(("127.0.0.1", 0)).close()  # starts the engine
-    with leaks.check(patience_s=LONG_S):
-        yield
-
-
 @pytest.fixture
 def address_of(way):
     """address_of(a TCP server's address) -> where the program finds it: there, or at a forwarder's KCP address."""
@@ -82,18 +73,6 @@ def address_of(way):
     yield address
     for forwarder in forwarders:
         forwarder.close()
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority, tmp_path):
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return path
 
 
 @pytest.fixture

@@ -134,7 +134,5 @@ def test_suite(runner, suite):
 @pytest.mark.skipif("test_socket" not in HERE, reason="CPython's tests are not here")
 def test_the_stream_classes_have_run(runner):
     # Passed or not is test_suite's to judge, which runs again what failed on a busy machine.
-    ran = {
-        test.split(".")[2] for test, (outcome, _) in runner.outcomes("test_socket").items() if outcome != "skipped"
-    }
+    ran = {test.split(".")[2] for test, (outcome, _) in runner.outcomes("test_socket").items() if outcome != "skipped"}
     assert set(STREAM_CLASSES) <= ran

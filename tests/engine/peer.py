@@ -16,39 +16,13 @@ import threading
 import time
 
 import kcpsock
-from tests.support import leaks
+from tests.support import leaks, streams
+from tests.support.waiting import PATIENCE_S, Task
 
-PATIENCE_S = 60.0
 BLOCK_BYTES = 1 << 18
 
 _sockets = {}
 _tasks = {}
-
-
-class Task(threading.Thread):
-    """A function in a thread; result() gives its value or raises its exception."""
-
-    def __init__(self, function, *args):
-        super().__init__(daemon=True)
-        self._call = function, args
-        self._outcome = None, None
-        self.start()
-
-    def run(self):
-        function, args = self._call
-        try:
-            self._outcome = function(*args), None
-        except Exception as error:
-            self._outcome = None, error
-
-    def result(self):
-        self.join(PATIENCE_S)
-        if self.is_alive():
-            raise TimeoutError(f"{self._call[0].__name__} hangs")
-        value, error = self._outcome
-        if error is not None:
-            raise error
-        return value
 
 
 # --- sockets ----------------------------------------------------------------------------------------------------------
@@ -196,15 +170,6 @@ def is_readable(name):
 # --- an echo server, a thread per connection --------------------------------------------------------------------------
 
 
-def _echo(conn):
-    with conn:
-        try:
-            while data := conn.recv(65536):
-                conn.sendall(data)
-        except OSError:
-            pass  # the peer was meant to break
-
-
 def _serve(name, server):
     while True:
         try:
@@ -215,7 +180,7 @@ def _serve(name, server):
             conn.close()
             return
         conn.settimeout(None)
-        threading.Thread(target=_echo, args=(conn,), daemon=True).start()
+        threading.Thread(target=streams.echo, args=(conn,), daemon=True).start()
 
 
 def serve_echo(name="server"):
@@ -234,10 +199,7 @@ def echo(name, seed, size):
     """Whether the other end sends back what it gets."""
     sock, data = _sockets[name], random.Random(seed).randbytes(size)
     sock.sendall(data)
-    got = b""
-    while len(got) < size and (part := sock.recv(65536)):
-        got += part
-    return got == data
+    return streams.read_exactly(sock, size) == data
 
 
 def try_exchange(name, seed, size, timeout_s):
@@ -272,13 +234,7 @@ def echo_many(port, connections, size, rounds):
             for turn in range(rounds):
                 message = turn.to_bytes(4, "big") + data
                 sock.sendall(message)
-                got = b""
-                while len(got) < len(message):
-                    part = sock.recv(65536)
-                    if not part:
-                        return False
-                    got += part
-                if got != message:
+                if streams.read_exactly(sock, len(message)) != message:
                     return False
             return True
 

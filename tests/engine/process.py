@@ -2,16 +2,14 @@
 """tests/engine/peer.py as an object: `peer.connect(port)` runs connect() there and gives its result."""
 
 import json
-import os
-import select
-import socket as stdlib
-import subprocess
+import queue
 import sys
-import time
 from pathlib import Path
 
+from tests.support.programs import Program
+from tests.support.waiting import PATIENCE_S, eventually
+
 TREE = Path(__file__).parents[2]
-LONG_S = 60.0  # nothing takes so long unless it hangs
 
 
 class PeerError(Exception):
@@ -26,22 +24,23 @@ class Peer:
     """A running peer. A command that has been started (`start`) must be waited for (`finish`) before the next."""
 
     def __init__(self, **environment):
-        self._process = subprocess.Popen(
+        self._answers = queue.SimpleQueue()  # None after the last
+        self._program = Program(
+            "the peer",
             [sys.executable, "-W", "error", "-m", "tests.engine.peer"],
+            self._answers.put,
+            environment=environment,
             cwd=TREE,
-            env={**os.environ, **environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
         )
 
     def start(self, call, *args, **kwargs):
-        self._process.stdin.write(json.dumps({"call": call, "args": args, "kwargs": kwargs}) + "\n")
-        self._process.stdin.flush()
+        self._program.tell(json.dumps({"call": call, "args": args, "kwargs": kwargs}).encode() + b"\n")
 
     def finish(self):
-        line = self._process.stdout.readline()
-        assert line, f"the peer died: exit status {self._process.wait(LONG_S)}"
+        line = self._answers.get()
+        if line is None:
+            self._program.wait()
+            raise self._program.failed("it died")
         answer = json.loads(line)
         if "error" in answer:
             raise PeerError(answer)
@@ -79,34 +78,11 @@ class Peer:
 
     def stop(self):
         """Ends the peer as a program ends. -> its exit status"""
-        self._process.stdin.close()
-        try:
-            return self._process.wait(LONG_S)
-        finally:
-            self.kill()
+        status = self._program.end(PATIENCE_S)
+        self.kill()
+        return status
 
     def kill(self):
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            try:
-                pipe.close()
-            except BrokenPipeError:
-                pass
-
-
-def eventually(condition, explain=lambda: "", patience_s=LONG_S):
-    """Waits until condition() is true; gives its value."""
-    end = time.monotonic() + patience_s
-    while not (value := condition()):
-        assert time.monotonic() < end, f"it never happened; {explain()}"
-        time.sleep(0.02)
-    return value
-
-
-def a_moment(seconds):
-    """Waits for a kernel timer: nothing else can wake this select()."""
-    silent, other = stdlib.socketpair()
-    with silent, other:
-        select.select([silent], [], [], seconds)
+        self._program.close()
+        while self._program.said:  # pytest shows it with a failure
+            print(self._program.said.popleft().decode(errors="replace"), file=sys.stderr)

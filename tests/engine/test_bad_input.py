@@ -16,8 +16,7 @@ import threading
 import pytest
 
 from tests.engine.peer import digest
-
-from .process import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 
 MIB = 1 << 20
 BATCH = 40  # packets that any system's socket buffer has room for
@@ -29,6 +28,24 @@ FLOOD_SEED, FLOW_SEED, FORGE_SEED = 11, 12, 13
 
 def push(conv, sn, data, una=0):
     return HEAD.pack(conv, PUSH, 0, 1024, 0, sn, una, len(data)) + data
+
+
+def answers(packet):
+    """To the challenges in a listener's packet, as every KCP peer gives them."""
+    while len(packet) >= HEAD.size:
+        conv, cmd, _, _, ts, sn, _, size = HEAD.unpack_from(packet)
+        if cmd == PUSH and sn == 0xFFFFFFFF and size == 0:
+            yield HEAD.pack(conv, ACK, 0, 1024, ts, sn, 0, 0)
+        packet = packet[HEAD.size + size :]
+
+
+def prove(sock):
+    """Waits for a challenge at a connected socket, and answers it."""
+    sock.settimeout(PATIENCE_S)
+    while not (said := list(answers(sock.recv(2048)))):
+        pass
+    sock.send(said[0])
+    sock.setblocking(False)
 
 
 # --- what may happen to a packet; the first five can't pass for one of the peer's -------------------------------------
@@ -319,7 +336,7 @@ def test_bad_input_endless_questions(peers):
                 now = client.counts()
                 assert now["MemoryBytes"] < idle["MemoryBytes"] + 8 * MIB
         print(f"memory {now['MemoryBytes']}, idle {idle['MemoryBytes']}, resets {now['ResetsSent']}")
-        assert now["ResetsSent"] > 10_000
+        assert now["ResetsSent"] > 1_000  # until so many answers waited
         # Acknowledged at last, it reads on, and can end.
         client.abandon("client")
 
@@ -340,14 +357,21 @@ def test_bad_input_backlog(peers):
     port = server.listen(backlog=backlog)
     with stdlib.socket(stdlib.AF_INET, stdlib.SOCK_DGRAM) as stranger:
         stranger.connect(("127.0.0.1", port))
+        stranger.setblocking(False)
+        proved = set()
         for conv in range(1, sessions + 1):
             stranger.send(push(conv, 0, SYN))
             server.counts()
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    for answer in answers(stranger.recv(2048)):
+                        stranger.send(answer)
+                        proved.add(answer[:4])
         now = eventually(lambda: (now := server.counts())["BacklogDrops"] and now)
         print(f"{now['Streams']} wait, {now['BacklogDrops']} dropped")
         assert backlog <= now["Streams"] <= backlog + 64
         assert now["BacklogDrops"] >= sessions - now["Streams"]
-        waiting = now["Streams"]
+        waiting = len(proved)
         client.start("connect", port)
         for number in range(waiting):
             server.accept(f"stranger {number}")

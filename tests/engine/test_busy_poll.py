@@ -6,8 +6,7 @@ import os
 import pytest
 
 from tests.support.lossylink import LossyLink
-
-from .process import eventually
+from tests.support.waiting import eventually
 
 ROUNDS, SIZE = 200, 60
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from .process import a_moment, eventually
+from tests.support.waiting import a_moment, eventually
 
 SESSIONS = 50
 WORK = ("OutPkts", "InPkts", "OutSegs", "InSegs", "OutBytes", "InBytes")

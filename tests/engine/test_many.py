@@ -3,7 +3,7 @@
 
 import pytest
 
-from .process import eventually
+from tests.support.waiting import eventually
 
 CONNECTIONS = 1000
 

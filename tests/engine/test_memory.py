@@ -19,3 +19,8 @@ def test_pressure_smux_1(peers):
 @pytest.mark.parametrize("framing", ["smux", "raw"])
 def test_pressure_fec_and_crypt(peers, framing):
     hold_and_release(peers, 64 * MIB, framing, fec=(10, 3), key="a passphrase", crypt="aes-128-gcm")
+
+
+@pytest.mark.parametrize("framing", ["smux", "raw"])
+def test_pressure_windows_that_follow(peers, framing):
+    hold_and_release(peers, 64 * MIB, framing, sndwnd="auto", rcvwnd="auto")

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* Any bytes at every way of opening a packet, also such as were sealed and changed then: what is opened lies inside the
  * packet, what was not changed opens to what was sealed, and what was changed never passes where a tag tells. */
-#include "block.h"
-#include "crypt.h"
-#include "err.h"
+#include "crypt/block.h"
+#include "crypt/crypt.h"
+#include "base/err.h"
 #include "main.h"
-#include "mem.h"
+#include "base/mem.h"
 
 enum { CRYPTS = 10, PAYLOAD_MAX = 2200 };
 
 static ks_crypt *crypts[CRYPTS];
 static bool is_aead[CRYPTS];
 static ks_entropy entropy;
+static ks_nonces nonces;
 
 static void open_crypts(void)
 {
@@ -64,7 +65,7 @@ static void step(input *in)
     }
     memset(payload, (int)what, size);
     memcpy(packet + head, payload, size);
-    MUST(ks_crypt_seal(crypts[which], &entropy, &(ks_packet){packet, all}, 1) == KS_OK);
+    MUST(ks_crypt_seal(crypts[which], &nonces, &entropy, &(ks_packet){packet, all}, 1) == KS_OK);
     open_one(which, packet, all, payload, size);
     if (changes == 0)
         open_one(which, packet, take(in, 2) % all, NULL, 0);
@@ -72,7 +73,7 @@ static void step(input *in)
         packet[take(in, 2) % all] ^= (uint8_t)(1u << take(in, 1) % 8);
         open_one(which, packet, all, NULL, 0);
         if (changes > 1) /* two may undo each other */
-            MUST(ks_crypt_seal(crypts[which], &entropy, &(ks_packet){packet, all}, 1) == KS_OK);
+            MUST(ks_crypt_seal(crypts[which], &nonces, &entropy, &(ks_packet){packet, all}, 1) == KS_OK);
     }
 }
 

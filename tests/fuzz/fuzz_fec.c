@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Any packets at a decoder: it keeps no more than its window, rebuilds nothing longer than a packet, and in the end no
  * memory is missing. */
-#include "fec.h"
+#include "fec/fec.h"
 #include "main.h"
 
 enum { BLOCK = 64, PACKET = 40 };

@@ -1,10 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* Any packets, mixed with any use of the ARQ by its owner: after every step its lists, rings and counters agree with each
  * other, a flush leaves nothing due, packets are well formed, and in the end no memory is missing. */
-#include "err.h"
-#include "kcp.h"
+#include "base/err.h"
+#include "arq/kcp.h"
 #include "main.h"
-#include "mem.h"
+#include "base/mem.h"
+#include "base/octets.h"
+
+
+/* The ARQ takes us. */
+static uint64_t us_of(uint32_t ms)
+{
+    return (uint64_t)ms * 1000;
+}
 
 /* Segments that stand in the ring from lo to hi. */
 static uint32_t held(const ks_ring *r, uint32_t lo, uint32_t hi)
@@ -44,7 +52,7 @@ static void check_sender(const ks_kcp *k)
     MUST(listed == held(&k->snd, k->snd_una, k->snd_nxt));
     for (uint32_t sn = k->snd_nxt; sn != k->snd_end; sn++) {
         const ks_seg *seg = k->snd.slot[sn & k->snd.mask];
-        MUST(seg->sn == sn && seg->len <= seg->cap && seg->cap <= k->mss && seg->xmit == 0);
+        MUST(seg->sn == sn && seg->len <= seg->cap && seg->len <= KS_SEG_BYTES_MAX && seg->xmit == 0);
     }
     MUST(k->npassed <= KS_KCP_RESEND_MAX && k->reserved == 0);
     for (uint32_t i = 1; i < k->npassed; i++)
@@ -55,10 +63,13 @@ static void check_sender(const ks_kcp *k)
 static void check_receiver(const ks_kcp *k)
 {
     uint32_t ready = k->rcv_nxt - k->rcv_read, span = k->rcv_max - k->rcv_read;
-    MUST(ready <= span && span <= k->rcv.capacity && (span <= k->cfg.rcv_wnd || span <= 128));
+    MUST(ready <= span && span <= k->rcv.capacity && (span <= k->rcv_edge - k->rcv_read || span <= 128));
     MUST(held(&k->rcv, k->rcv_read, k->rcv_nxt) == ready);
     MUST(held_anywhere(&k->rcv) == held(&k->rcv, k->rcv_read, k->rcv_max));
-    MUST(ready == span || k->rcv.slot[k->rcv_nxt & k->rcv.mask] == NULL);
+    const ks_seg *next = ready == span ? NULL : k->rcv.slot[k->rcv_nxt & k->rcv.mask];
+    MUST(next == NULL || ks_seg_is_part(next));
+    for (uint32_t sn = k->rcv_read; sn != k->rcv_nxt; sn++)
+        MUST(!ks_seg_is_part(k->rcv.slot[sn & k->rcv.mask]));
     MUST(k->nacks <= k->acks_cap);
 }
 
@@ -74,7 +85,7 @@ static void output(void *ctx, const struct iovec *iov, int pieces, size_t size)
     const ks_kcp *k = ctx;
     uint8_t packet[KS_KCP_MTU_MAX], *p = packet;
     size_t n = 0;
-    MUST(size <= k->cfg.mtu && size >= KS_KCP_HEAD);
+    MUST((size <= k->cfg.mtu || pieces == 1) && size <= KS_KCP_MTU_MAX && size >= KS_KCP_HEAD);
     for (int i = 0; i < pieces; i++) {
         MUST(n + iov[i].iov_len <= size);
         memcpy(packet + n, iov[i].iov_base, iov[i].iov_len);
@@ -82,9 +93,9 @@ static void output(void *ctx, const struct iovec *iov, int pieces, size_t size)
     }
     MUST(n == size);
     while (n > 0) {
-        MUST(n >= KS_KCP_HEAD && ks_load32(p) == k->cfg.conv && p[4] >= 81 && p[4] <= 84);
-        uint32_t len = ks_load32(p + 20);
-        MUST(len <= n - KS_KCP_HEAD && (len == 0 || p[4] == 81) && ks_load32(p + 16) == k->rcv_nxt);
+        MUST(n >= KS_KCP_HEAD && ks_get_le32(p) == k->cfg.conv && p[4] >= 81 && p[4] <= 84);
+        uint32_t len = ks_get_le32(p + 20);
+        MUST(len <= n - KS_KCP_HEAD && (len == 0 || p[4] == 81) && ks_get_le32(p + 16) == k->rcv_nxt);
         p += KS_KCP_HEAD + len;
         n -= KS_KCP_HEAD + len;
     }
@@ -95,15 +106,21 @@ static size_t near_segment(const ks_kcp *k, input *in, uint8_t *w)
 {
     uint8_t how = (uint8_t)take(in, 1), cmd = (uint8_t)(81 + how % 4);
     uint32_t base = cmd == 81 ? k->rcv_nxt : k->snd_una, len = cmd == 81 ? take(in, 1) : 0;
-    ks_store32(w, k->cfg.conv);
+    ks_put_le32(w, k->cfg.conv);
     w[4] = cmd;
     w[5] = how & 16 ? (uint8_t)take(in, 1) : 0;
-    ks_store16(w + 6, (uint16_t)(how & 32 ? take(in, 2) : take(in, 1) % 40));
-    ks_store32(w + 8, how & 64 ? take(in, 4) : k->now - take(in, 1));
-    ks_store32(w + 12, base + take(in, 1) % 80 - 8);
-    ks_store32(w + 16, k->snd_una + take(in, 1) % 80 - 8);
-    ks_store32(w + 20, len);
+    ks_put_le16(w + 6, (uint16_t)(how & 32 ? take(in, 2) : take(in, 1) % 40));
+    ks_put_le32(w + 8, how & 64 ? take(in, 4) : k->now - take(in, 1));
+    ks_put_le32(w + 12, base + take(in, 1) % 80 - 8);
+    ks_put_le32(w + 16, k->snd_una + take(in, 1) % 80 - 8);
+    ks_put_le32(w + 20, len);
     memset(w + KS_KCP_HEAD, how, len);
+    if (cmd == 81 && (how & 128) != 0) { /* a pad or a piece */
+        ks_put_le32(w + 12, ks_get_le32(w + 12) - KS_KCP_ASIDE);
+        if (len >= 4)
+            ks_piece_put_head(w + KS_KCP_HEAD, how & 8 ? take(in, 2) % 1600 : 2 * (len - 4), take(in, 1) % 6 * 48);
+    } else if (cmd == 82 && (how & 128) != 0)
+        ks_put_le32(w + 12, k->pad_sn + take(in, 1) % 8);
     return KS_KCP_HEAD + len;
 }
 
@@ -116,14 +133,14 @@ static void packet_comes(ks_kcp *k, input *in, uint32_t now, uint32_t raw)
         for (size_t i = 0; i < size; i++)
             packet[i] = (uint8_t)take(in, 1);
         if (size >= 4 && raw > 1)
-            ks_store32(packet, k->cfg.conv);
+            ks_put_le32(packet, k->cfg.conv);
     } else
         for (uint32_t n = 1 + take(in, 1) % 5; n > 0; n--)
             size += near_segment(k, in, packet + size);
     uint8_t *copy = malloc(size + 1); /* of exactly its size, for the address sanitizer */
     MUST(copy != NULL);
     memcpy(copy + 1, packet, size);
-    int result = ks_kcp_input_untrusted(k, copy + 1, size, now, take(in, 1) % 8 == 0);
+    int result = ks_kcp_input_untrusted(k, copy + 1, size, us_of(now), take(in, 1) % 8 == 0);
     MUST(result == KS_OK || result == KS_EMALFORMED || result == KS_ECONV);
     free(copy);
 }
@@ -168,11 +185,11 @@ static void step(ks_kcp *k, input *in, uint32_t *now)
         break;
     }
     case 9: case 10: case 11:
-        ks_kcp_flush(k, *now, output, k);
-        MUST(ks_kcp_next(k, *now) != 0);
+        ks_kcp_flush(k, us_of(*now), output, k);
+        MUST(ks_kcp_next(k, us_of(*now)) != 0);
         break;
     case 12: {
-        uint32_t wait = ks_kcp_next(k, *now);
+        uint32_t wait = ks_kcp_next(k, us_of(*now));
         *now += wait == UINT32_MAX ? take(in, 2) : wait;
         break;
     }
@@ -180,11 +197,19 @@ static void step(ks_kcp *k, input *in, uint32_t *now)
         *now += take(in, 1);
         break;
     case 14:
-        ks_kcp_set_windows(k, 1 + take(in, 1) % 64, 1 + take(in, 1) % 64);
+        ks_kcp_set_snd_wnd(k, 1 + take(in, 1) % 64);
+        ks_kcp_set_rcv_wnd(k, 1 + take(in, 1) % 64);
         ks_kcp_set_resend(k, take(in, 1) % (KS_KCP_RESEND_MAX + 1));
         break;
     default:
-        if (take(in, 1) % 2)
+        if (take(in, 1) % 4 == 0) {
+            uint8_t pad[KS_KCP_MTU_MAX];
+            ks_kcp_set_mtu(k, KS_KCP_MTU_MIN + take(in, 2) % (KS_KCP_MTU_MAX - KS_KCP_MTU_MIN + 1), us_of(*now));
+            ks_kcp_begin_pads(k, us_of(*now));
+            ks_kcp_put_pad(k, take(in, 1) % 4, pad, KS_KCP_HEAD + take(in, 2) % (KS_KCP_MTU_MAX - KS_KCP_HEAD));
+            MUST(ks_kcp_take_pads_acked(k) == 0);
+            (void)ks_kcp_suspects_mtu(k, us_of(*now));
+        } else if (take(in, 1) % 2)
             ks_kcp_trim(k);
         else
             ks_mem_fail_after(take(in, 1) % 4);
@@ -203,7 +228,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .rcv_wnd = 1 + take(&in, 1) % 64,
         .interval = 10 + take(&in, 1),
         .resend = take(&in, 1) % (KS_KCP_RESEND_MAX + 1),
-        .nodelay = flags & 1, .nc = flags & 2, .stream = flags & 4, .ack_nodelay = flags & 8, .write_delay = flags & 16,
+        .nodelay = flags & 1, .nc = flags & 2, .stream = flags & 4, .ack_nodelay = flags & 8, .write_delay = flags & 16, .follow = flags & 32,
     };
     ks_seg_pools pools;
     ks_kcp kcp;

@@ -6,24 +6,20 @@
  * The first two bytes say what the port has: framing, FEC, a checksum (crypt "none"), message mode, copies and a rate limit,
  * compression (by a codec of our own, which swells, breaks and ends as the input says).
  * The peers' FEC packets come from encoders; some of them are lost, so that the port rebuilds them, and some are forged. */
-#include <errno.h>
-#include <unistd.h>
-
-#include "crc32.h"
-#include "engine.h"
-#include "front.h"
+#include "crypt/crc32.h"
+#include "host.h"
 #include "main.h"
-#include "mem.h"
-#include "oob.h"
+#include "wire/oob.h"
+#include "base/octets.h"
 
-enum { PEERS = 3, CONVS = 3, APPS = 8, RCVWND = 32 };
+enum { PEERS = 3, CONVS = 3, APPS = 8, RCVWND = 32, MAX_STREAMS = 4 };
 enum { RAW = 1, NODELAY = 2, NC = 4, KEEPALIVE = 8, FEC = 16, CRYPT = 32, MESSAGES = 64, DUP_AND_LIMIT = 128, CONNECTS = 256,
        COMPRESS = 512 };
 enum { CRYPT_HEAD = 20, DS = 3, PS = 2 };
 
 static struct {
-    ks_core core;
-    ks_ports ports;
+    host host;
+    uint64_t now_us;
     int listener;       /* the application's end, -1 when closed */
     int apps[APPS];     /* accepted, -1 for none */
     uint32_t flags;
@@ -55,96 +51,31 @@ static int run_codec(uint64_t id, int what, const uint8_t *in, int size, uint8_t
     return what == KS_CODEC_CLOSE ? 0 : size;
 }
 
-/* ---- the engine's turn, in virtual time ---- */
-
-static void on_event(ks_source *src)
-{
-    if (src->fd < 0)
-        return;
-    if (src->kind == KS_SOURCE_PORT)
-        src->readable = false; /* its packets come from the input */
-    else if (src->kind == KS_SOURCE_LISTENER)
-        ks_port_front_event(KS_OWNER(src, ks_port, front));
-    else
-        ks_stream_mark(KS_OWNER(src, ks_stream, src));
-}
-
-static void turn(void)
-{
-    ks_core *core = &world.core;
-    ks_source *changed[64];
-    int n = ks_poller_wait(&core->poller, 0, changed, 64);
-    for (int i = 0; i < n; i++)
-        on_event(changed[i]);
-    ks_core_turn(core);
-}
-
-/* ---- invariants ---- */
-
-static void check_session(const ks_session *s, uint32_t *streams, uint32_t *embryos)
-{
-    uint32_t count = 0, buffered = 0, ready = 0, on_ready = 0;
-    for (const ks_stream *st = s->streams; st != NULL; st = st->next) {
-        MUST(st->session == s && (st->next == NULL || st->next->prev == st));
-        MUST(st->src.fd >= 0 || (st->rx_count == 0 && st->app_fd < 0));
-        count++;
-        buffered += st->rx_charge;
-        on_ready += st->on_ready;
-    }
-    for (const ks_stream *st = s->ready_head; st != NULL; st = st->ready_next, ready++)
-        MUST(st->on_ready && (st->ready_next != NULL || s->ready_tail == st));
-    MUST(s->state != KS_SESSION_ENDED);
-    MUST(count == s->by_sid.count && buffered == s->buffered && ready == on_ready);
-    /* One segment may hold so many frames of one byte. */
-    MUST(s->buffered <= s->buffer_limit + 1500 / (KS_SMUX_HEAD + 1) * (KS_SLICE_CHARGE + 1));
-    MUST(ks_kcp_unacked(&s->kcp) <= s->kcp.cfg.snd_wnd + 64 + 16);
-    MUST(!s->dirty); /* or the next turn comes at once, and so on for ever */
-    MUST((s->rate_limit == 0) == (s->kcp.budget == INT64_MAX));
-    *streams += count;
-    *embryos += s->embryo;
-}
-
-static void check_all(void)
-{
-    const ks_core *core = &world.core;
-    uint32_t sessions = 0, streams = 0, embryos = 0, in_ports = 0, embryos_in_ports = 0;
-    for (const ks_session *s = core->sessions; s != NULL; s = s->next, sessions++)
-        check_session(s, &streams, &embryos);
-    for (const ks_port *p = world.ports.all; p != NULL; p = p->next) {
-        uint32_t waiting = 0;
-        for (const ks_stream *st = p->wait_head; st != NULL; st = st->wait_next, waiting++)
-            MUST(st->app_fd >= 0 && (st->wait_next != NULL || p->wait_tail == st));
-        MUST(waiting == p->waiting && p->sessions == p->by_peer.count);
-        MUST(p->front.fd >= 0 || p->sessions > 0);
-        in_ports += p->sessions;
-        embryos_in_ports += p->embryos;
-    }
-    MUST(sessions == core->session_count && sessions == in_ports && embryos == embryos_in_ports);
-    MUST(streams == core->stream_count);
-    MUST(core->count.curr_estab <= streams);
-    MUST(ks_timers_next(&core->timers) > core->now_ms);
-}
-
 /* ---- steps ---- */
 
-/* Two settle: what the application did is seen by the poller of the next. */
 static void run(void)
 {
-    turn();
-    for (int i = 0; world.core.dirty != NULL; i++) {
-        MUST(i < 100);
-        turn();
-    }
-    check_all();
+    host_step_in(&world.host);
+    host_settle(&world.host);
+}
+
+/* Or to the next timer, with 0. */
+static void pass_time(uint64_t ms)
+{
+    uint64_t due = ks_timers_next(&world.host.core->timers), now_ms = world.now_us / 1000;
+    if (ms == 0)
+        ms = due != KS_NEVER && due > now_ms ? due - now_ms : 0;
+    world.now_us += ms * 1000;
+    host_step_in(&world.host);
 }
 
 static void put_bytes(const uint8_t *packet, size_t size, uint32_t peer)
 {
-    if (world.ports.all == NULL)
+    if (world.host.ports->all == NULL)
         return;
     uint8_t *copy = malloc(size > 0 ? size : 1); /* so that a read behind it is seen */
     memcpy(copy, packet, size);
-    ks_port_input_untrusted(world.ports.all, &peers[peer % PEERS], NULL, copy, size);
+    ks_port_input_untrusted(world.host.ports->all, &peers[peer % PEERS], NULL, copy, size);
     free(copy);
 }
 
@@ -152,12 +83,12 @@ static void put_bytes(const uint8_t *packet, size_t size, uint32_t peer)
 static void put_packet(const uint8_t *packet, size_t size, uint32_t peer)
 {
     uint8_t sealed[CRYPT_HEAD + 1600] = {0};
-    if (world.ports.all == NULL || world.ports.all->owner.link.crypt == NULL) {
+    if (world.host.ports->all == NULL || world.host.ports->all->owner.link.crypt == NULL) {
         put_bytes(packet, size, peer);
         return;
     }
     memcpy(sealed + CRYPT_HEAD, packet, size);
-    ks_store32(sealed + 16, ks_crc32(packet, size));
+    ks_put_le32(sealed + 16, ks_crc32(packet, size));
     put_bytes(sealed, CRYPT_HEAD + size, peer);
 }
 
@@ -167,7 +98,7 @@ static void put_by_fec(const uint8_t *packet, size_t size, uint32_t peer, uint32
     uint8_t bytes[KS_FEC_HEAD + 1500];
     ks_fec_encoder *e = world.encoders[peer % PEERS];
     memcpy(bytes + KS_FEC_HEAD, packet, size);
-    uint32_t parities = ks_fec_encode(e, bytes, KS_FEC_HEAD + size, world.core.now_ms);
+    uint32_t parities = ks_fec_encode(e, bytes, KS_FEC_HEAD + size, world.host.core->now_ms);
     if (!(lost & 1))
         put_packet(bytes, KS_FEC_HEAD + size, peer);
     for (uint32_t i = 0; i < parities; i++) {
@@ -180,13 +111,13 @@ static void put_by_fec(const uint8_t *packet, size_t size, uint32_t peer, uint32
 /* A connecting port has one session, whose number is its own choice. */
 static uint32_t conversation(uint32_t choice)
 {
-    bool connects = world.flags & CONNECTS && world.core.sessions != NULL;
-    return connects ? world.core.sessions->kcp.cfg.conv : 1 + choice % CONVS;
+    bool connects = world.flags & CONNECTS && world.host.core->sessions != NULL;
+    return connects ? world.host.core->sessions->kcp.cfg.conv : 1 + choice % CONVS;
 }
 
 static ks_session *session_of(uint32_t peer, uint32_t conv)
 {
-    for (ks_session *s = world.core.sessions; s != NULL; s = s->next)
+    for (ks_session *s = world.host.core->sessions; s != NULL; s = s->next)
         if (s->kcp.cfg.conv == conv && ks_addr_equal(&s->peer, &peers[peer % PEERS]))
             return s;
     return NULL;
@@ -216,14 +147,14 @@ static void put_fitting(input *in)
     }
     if (world.flags & COMPRESS && how & 32)
         w[len++] = how & 128 ? 0xbb : 0xee;
-    ks_store32(packet, conv);
+    ks_put_le32(packet, conv);
     packet[4] = 81;
     packet[5] = world.flags & MESSAGES ? (uint8_t)(how / 4 % 4) : 0;
-    ks_store16(packet + 6, kind % 8 == 0 ? 0 : 64);
-    ks_store32(packet + 8, (uint32_t)world.core.now_ms);
-    ks_store32(packet + 12, s == NULL ? 0 : s->kcp.rcv_nxt + (kind % 16 == 15));
-    ks_store32(packet + 16, s == NULL ? 0 : kind % 4 == 3 ? s->kcp.snd_una : s->kcp.snd_nxt);
-    ks_store32(packet + 20, len);
+    ks_put_le16(packet + 6, kind % 8 == 0 ? 0 : 64);
+    ks_put_le32(packet + 8, (uint32_t)world.host.core->now_ms);
+    ks_put_le32(packet + 12, s == NULL ? 0 : s->kcp.rcv_nxt + (kind % 16 == 15));
+    ks_put_le32(packet + 16, s == NULL ? 0 : kind % 4 == 3 ? s->kcp.snd_una : s->kcp.snd_nxt);
+    ks_put_le32(packet + 20, len);
     if (world.flags & FEC && how & 64)
         put_by_fec(packet, KS_KCP_HEAD + len, peer, how / 128 | (how / 4 & 6));
     else
@@ -237,12 +168,12 @@ static void put_forged_fec(input *in)
     uint8_t packet[600];
     uint32_t how = take(in, 1), size = KS_FEC_HEAD + take(in, 1) * (how & 1 ? 2 : 1);
     memset(packet, (int)how, sizeof packet);
-    ks_store32(packet, how & 2 ? UINT32_MAX - take(in, 1) : how & 4 ? take(in, 4) : take(in, 1));
-    ks_store16(packet + 4, types[how / 8 % 4]);
-    ks_store16(packet + 6, (uint16_t)(how & 32 ? take(in, 2) : size - 6));
-    ks_store32(packet + KS_FEC_HEAD, conversation(take(in, 1)));
+    ks_put_le32(packet, how & 2 ? UINT32_MAX - take(in, 1) : how & 4 ? take(in, 4) : take(in, 1));
+    ks_put_le16(packet + 4, types[how / 8 % 4]);
+    ks_put_le16(packet + 6, (uint16_t)(how & 32 ? take(in, 2) : size - 6));
+    ks_put_le32(packet + KS_FEC_HEAD, conversation(take(in, 1)));
     packet[KS_FEC_HEAD + 4] = (uint8_t)(81 + how / 64);
-    ks_store32(packet + KS_FEC_HEAD + 20, how & 16 || size < 32 ? take(in, 1) : size - 32);
+    ks_put_le32(packet + KS_FEC_HEAD + 20, how & 16 || size < 32 ? take(in, 1) : size - 32);
     (how & 128 ? put_bytes : put_packet)(packet, size, how);
 }
 
@@ -255,27 +186,19 @@ static void put_any(input *in)
     for (uint32_t i = 0; i < size; i++)
         packet[i] = (uint8_t)take(in, 1);
     if (size >= KS_KCP_HEAD && flags & 2) { /* the conversation and the command are right, the rest is anything */
-        ks_store32(packet, conversation(packet[0]));
+        ks_put_le32(packet, conversation(packet[0]));
         packet[4] = (uint8_t)(81 + packet[4] % 4);
         if (flags & 4)
-            ks_store32(packet + 20, size - KS_KCP_HEAD);
+            ks_put_le32(packet + 20, size - KS_KCP_HEAD);
     }
     (flags & 8 ? put_bytes : put_packet)(packet, size, peer);
 }
 
 static void accept_one(void)
 {
-    union {
-        struct cmsghdr align;
-        uint8_t bytes[CMSG_SPACE(sizeof(int))];
-    } ctl;
-    ks_accept_msg names;
-    struct iovec iov = {&names, sizeof names};
-    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &ctl, .msg_controllen = sizeof ctl};
-    if (world.listener < 0 || recvmsg(world.listener, &m, MSG_DONTWAIT) != (ssize_t)sizeof names)
+    int fd = world.listener < 0 ? -1 : host_accept(world.listener), place = 0;
+    if (fd < 0)
         return;
-    int fd, place = 0;
-    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof fd);
     while (place < APPS - 1 && world.apps[place] >= 0)
         place++;
     if (world.apps[place] >= 0)
@@ -296,7 +219,7 @@ static ks_profile profile_of(uint32_t flags)
         .framing = flags & RAW ? KS_FRAMING_RAW : KS_FRAMING_SMUX, .smux_version = 2, .nodelay = flags / NODELAY & 1,
         .interval_ms = 10, .resend = 2, .nc = flags / NC & 1, .sndwnd_pkts = 16, .rcvwnd_pkts = RCVWND, .mtu_bytes = 1400,
         .stream = !(flags & MESSAGES), .sockbuf_bytes = 65536, .keepalive_ms = flags & KEEPALIVE ? 1000 : 0,
-        .keepalive_timeout_ms = 3000, .fec_data = flags & FEC ? DS : 0, .fec_parity = flags & FEC ? PS : 0,
+        .keepalive_timeout_ms = 3000, .max_streams = MAX_STREAMS, .fec_data = flags & FEC ? DS : 0, .fec_parity = flags & FEC ? PS : 0,
         .compress = flags & COMPRESS && !(flags & RAW), .dup = flags & DUP_AND_LIMIT ? 1 : 0, .rate_limit = flags & DUP_AND_LIMIT ? 50000 : 0,
     };
 }
@@ -311,19 +234,19 @@ static void listen_again(uint32_t flags)
 {
     ks_profile p = profile_of(flags);
     ks_settings with = {.profile = &p};
-    int engine, udp = world.ports.all != NULL ? ks_port_adopt(&world.ports, &world.ports.all->local, true) : -1;
+    int engine, udp = world.host.ports->all != NULL ? ks_port_adopt(world.host.ports, &world.host.ports->all->local, false, true) : -1;
     if (udp < 0)
         return;
     ks_front_own(udp);
     MUST(ks_front_pair(&world.listener, &engine, 0) == 0);
     with.crypt = crypt_of(flags);
-    const ks_session_owner *old = &world.ports.all->owner;
+    const ks_session_owner *old = &world.host.ports->all->owner;
     bool suits = (with.crypt == NULL || old->link.crypt != NULL) && p.compress == old->profile.compress;
     ks_lobby *lobby = NULL;
-    int result = ks_port_find(&world.ports, ks_front_inode(udp), &with, &lobby);
+    int result = ks_port_find(world.host.ports, ks_front_inode(udp), &with, &lobby);
     if (result == 0) {
         ks_lobby_reopen(lobby, 3);
-        result = ks_port_relisten(&world.ports, lobby, &with, engine, ks_front_inode(world.listener));
+        result = ks_port_relisten(world.host.ports, lobby, &with, engine, ks_front_inode(world.listener));
         MUST(!ks_lobby_rest(lobby));
         ks_lobby_unref(lobby);
     } else {
@@ -339,7 +262,7 @@ static void listen_again(uint32_t flags)
 /* What an application may ask of a live connection. */
 static void set_live(input *in)
 {
-    ks_session *s = world.core.sessions;
+    ks_session *s = world.host.core->sessions;
     static const uint8_t data[1500] = {0};
     uint32_t what = take(in, 1);
     if (s == NULL || s->streams == NULL)
@@ -391,14 +314,9 @@ static void step(input *in)
         *app = -1;
         break;
     case 12:
-        world.core.now_ms += take(in, 1);
+    case 13:
+        pass_time(what % 16 == 12 ? 1 + take(in, 1) : 0);
         break;
-    case 13: {
-        uint64_t due = ks_timers_next(&world.core.timers);
-        if (due != KS_NEVER && due > world.core.now_ms)
-            world.core.now_ms = due;
-        break;
-    }
     case 14:
         ks_mem_fail_after(take(in, 1) % 8);
         break;
@@ -409,60 +327,31 @@ static void step(input *in)
             listen_again(world.flags ^ take(in, 1) % 4 * FEC);
         else if (what / 16 > 10)
             set_live(in);
-        else if (world.core.sessions != NULL && world.core.sessions->streams != NULL && what / 16 == 1 &&
-                 world.core.sessions->streams->src.fd >= 0)
-            ks_stream_reset(world.core.sessions->streams, 0);
+        else if (world.host.core->sessions != NULL && world.host.core->sessions->streams != NULL && what / 16 == 1 &&
+                 world.host.core->sessions->streams->src.fd >= 0)
+            ks_stream_reset(world.host.core->sessions->streams, 0);
     }
 }
 
 /* ---- a run ---- */
 
-static int udp_socket(ks_addr *name)
-{
-    socklen_t len = sizeof *name;
-    memset(name, 0, sizeof *name);
-    name->in4.sin_family = AF_INET;
-    name->in4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_DGRAM, 0);
-    MUST(bind(fd, &name->sa, sizeof name->in4) == 0 && getsockname(fd, &name->sa, &len) == 0);
-    return fd;
-}
-
 static void open_world(uint32_t flags)
 {
     ks_profile p = profile_of(flags);
+    ks_settings with = {.profile = &p, .crypt = crypt_of(flags)};
     ks_addr name;
-    int engine, udp = udp_socket(&name), fill = 0, sndbuf = 0, filled = -1;
-    bool connects = flags & CONNECTS;
+    int udp = host_udp_socket(&name);
     memset(&world, 0, sizeof world);
     memset(world.apps, -1, sizeof world.apps);
     world.flags = flags;
-    world.core.now_ms = 1000;
-    world.core.way = KS_UDP_WAY_AUTO;
-    ks_seg_pools_init(&world.core.pools);
-    ks_pool_init(&world.core.shards, KS_UDP_PACKET_MAX);
-    ks_batch_init(&world.core.batch, &world.core.count, ks_port_refused);
-    MUST(ks_poller_init(&world.core.poller) == 0);
-    MUST(ks_front_pair(&world.listener, &engine, connects && p.stream == 0 && flags & RAW ? 4000 : 0) == 0);
-    uint64_t inode = ks_front_inode(world.listener);
-    ks_front_own(udp);
-    ks_settings with = {.profile = &p, .crypt = crypt_of(flags)};
-    if (connects) {
-        world.apps[0] = world.listener;
-        world.listener = -1;
-        if (!(flags & RAW)) {
-            MUST((fill = ks_front_fill(world.apps[0], &sndbuf)) > 0);
-            filled = dup(world.apps[0]);
-        }
+    world.now_us = 1000000;
+    world.listener = -1;
+    host_open(&world.host, &world.now_us, KS_UDP_WAY_AUTO);
+    if (flags & CONNECTS) {
         MUST(connect(udp, &peers[0].sa, sizeof peers[0].in4) == 0);
-        MUST(ks_port_connect(&world.core, &world.ports, udp, &with, engine, inode, filled, fill, sndbuf) == 0);
-    } else {
-        ks_lobby *lobby = ks_lobby_new(3);
-        MUST(lobby != NULL);
-        MUST(ks_port_listen(&world.core, &world.ports, lobby, udp, &with, engine, inode) == 0);
-        MUST(!ks_lobby_rest(lobby));
-        ks_lobby_unref(lobby);
-    }
+        world.apps[0] = host_connect(&world.host, udp, &with);
+    } else
+        world.listener = host_listen(&world.host, udp, &with, 3);
     ks_fec_code *code = flags & FEC ? ks_fec_code_new(DS, PS, NULL) : NULL;
     for (int i = 0; code != NULL && i < PEERS; i++)
         world.encoders[i] = ks_fec_encoder_new(code, KS_FEC_HEAD + 1500);
@@ -476,36 +365,13 @@ static void close_world(void)
         if (world.apps[i] >= 0)
             close(world.apps[i]);
     /* With nobody left at this end, all ends by itself, whatever the peers do: keepalive off leaves sessions that wait. */
-    for (int i = 0; i < 200 && world.ports.all != NULL; i++) {
+    for (int i = 0; i < 200 && world.host.ports->all != NULL; i++) {
         run();
-        uint64_t due = ks_timers_next(&world.core.timers);
-        if (due != KS_NEVER && due > world.core.now_ms)
-            world.core.now_ms = due;
+        pass_time(0);
     }
-    while (world.ports.all != NULL) {
-        ks_port *p = world.ports.all;
-        ks_port_unlisten(p);
-        ks_port_del(p);
-    }
-    turn();
-    MUST(world.core.session_count == 0 && world.core.stream_count == 0 && world.core.by_inode.count == 0);
-    MUST(world.core.count.curr_estab == 0);
-    MUST(world.core.pools.small.used + world.core.pools.large.used == 0);
-    MUST(world.core.shards.used == 0);
+    host_close(&world.host);
     for (int i = 0; i < PEERS; i++)
         ks_fec_encoder_del(world.encoders[i]);
-    ks_free(world.core.codec_space);
-    ks_pool_free(&world.core.shards);
-    ks_poller_free(&world.core.poller);
-    ks_timers_free(&world.core.timers);
-    ks_seg_pools_free(&world.core.pools);
-}
-
-static int lowest_free(void)
-{
-    int fd = dup(sink);
-    close(fd);
-    return fd;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -513,7 +379,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (sink < 0) {
         MUST(ks_front_init() == 0 && ks_oob_fd() >= 0);
         ks_codec_use(run_codec);
-        sink = udp_socket(&peers[0]); /* never read: answers fill it up and are gone */
+        sink = host_udp_socket(&peers[0]); /* never read: answers fill it up and are gone */
         for (uint32_t i = 1; i < PEERS; i++) {
             peers[i] = peers[0];
             peers[i].in4.sin_addr.s_addr = htonl(INADDR_LOOPBACK + i);
@@ -521,7 +387,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     input in = {data, data + size};
     uint64_t used = ks_mem_used();
-    int fd = lowest_free();
+    int fd = host_lowest_free_fd();
     uint32_t flags = take(&in, 1);
     open_world(flags | take(&in, 1) << 8);
     while (in.next < in.end) {
@@ -531,6 +397,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ks_mem_fail_after(0);
     close_world();
     MUST(ks_mem_used() == used);
-    MUST(lowest_free() == fd);
+    MUST(host_lowest_free_fd() == fd);
     return 0;
 }

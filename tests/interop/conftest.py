@@ -5,22 +5,18 @@ import contextlib
 
 import pytest
 
-from . import go_peer
+from tests.support.go_peer import GoPeer
 
 
 @pytest.fixture(scope="session")
-def _go_peers(require_peer):
+def _go_peers(go_program):
     # One process for all tests; another when a test has broken it.
-    try:
-        path = go_peer.build()
-    except go_peer.GoPeerMissing as missing:
-        require_peer(f"the Go peer ({missing})", False, go_peer.HOW_TO_INSTALL)
     with contextlib.ExitStack() as running:
         peers = []
 
         def current():
             if not peers or not peers[-1].is_running:
-                peers.append(go_peer.GoPeer(path))
+                peers.append(GoPeer())
                 running.callback(peers[-1].stop)
             return peers[-1]
 

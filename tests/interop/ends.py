@@ -3,17 +3,19 @@
 
 import contextlib
 import hashlib
+import itertools
 import random
-import time
 
 import kcpsock
-from tests.engine.peer import Task
 from tests.support.lossylink import LossyLink
-
-from .programs import PATIENCE_S
+from tests.support.streams import read_all as read_all
+from tests.support.streams import read_exactly as read_exactly
+from tests.support.waiting import PATIENCE_S, Task
+from tests.support.waiting import eventually as eventually
 
 KEY = "it's a secrect"  # kcptun's default
 MIB = 1 << 20
+_links = itertools.count(1)
 
 
 def profile(crypt="null", key=KEY, fec=None, **more):
@@ -38,21 +40,6 @@ def noise(seed, size):
 
 def digest(data):
     return hashlib.sha256(data).hexdigest()
-
-
-def read_exactly(sock, size):
-    """`size` bytes, or what came before the end of the stream."""
-    data, buffer = bytearray(), memoryview(bytearray(1 << 18))
-    while len(data) < size and (n := sock.recv_into(buffer[: min(len(buffer), size - len(data))])):
-        data += buffer[:n]
-    return bytes(data)
-
-
-def read_all(sock):
-    data = bytearray()
-    while part := sock.recv(1 << 18):
-        data += part
-    return bytes(data)
 
 
 def echo(sock, size=None):
@@ -84,17 +71,31 @@ def link_to(port, loss=0.0, seed=1):
         yield link.address
 
 
+@contextlib.contextmanager
+def narrow_link_to(port, **settings):
+    """A link to `port` at an address of its own: what is found out of an address is remembered."""
+    with LossyLink(("127.0.0.1", port), listen=f"127.0.9.{next(_links)}", seed=1, **settings) as link:
+        print(link)
+        yield link
+
+
+def survive_a_narrow_path(link, sock, data):
+    """Sends all but its first byte, which was sent. In the middle the path takes 1,280 bytes, and later all again: pads
+    must find that out, and pieces of what was under way must do no harm. Returns what came back."""
+    got = Task(exchange, sock, data[1:])
+    eventually(lambda: link.stats()["up"]["sent"] > 100)
+    link.set(up={"path_mtu": 1280})
+    eventually(lambda: sock.kcp_info().path_mtu <= 1280 - 28)
+    before = link.stats()["up"]["sent"]
+    # Pieces, and what is cut shorter; from a peer that has said that it knows none, soon one packet in two seconds.
+    eventually(lambda: link.stats()["up"]["sent"] > before + 5)
+    assert link.stats()["up"]["mtu_dropped"] > 0
+    link.set(up={"path_mtu": 0})
+    return got.result()
+
+
 def text(address):
     return f"{address[0]}:{address[1]}"
-
-
-def eventually(condition, explain=lambda: ""):
-    """Waits until condition() is true; gives its value."""
-    end = time.monotonic() + PATIENCE_S
-    while not (value := condition()):
-        assert time.monotonic() < end, f"it never happened; {explain()}"
-        time.sleep(0.005)
-    return value
 
 
 def listen(profile):

@@ -8,7 +8,8 @@ import socket
 import threading
 import time
 
-from .programs import PATIENCE_S, Program, ProgramFailed
+from tests.support import streams
+from tests.support.programs import PATIENCE_S, Program, ProgramFailed
 
 CLIENT, SERVER = "kcptun-client", "kcptun-server"
 HOW_TO_INSTALL = "apt-get install kcptun"
@@ -106,7 +107,5 @@ class TcpEcho:
             self._threads[-1].start()
 
     def _echo(self, conn):
-        with conn, contextlib.suppress(OSError):
-            while data := conn.recv(1 << 16):
-                conn.sendall(data)
+        streams.echo(conn)
         self._ended.release()

@@ -256,6 +256,20 @@ def test_socket_connects_to_c_version(raw, seed):
                 assert exchange(sock, data) == data
 
 
+def test_pads_and_pieces_are_nothing_to_the_c_version(raw):
+    import kcpsock
+
+    from . import ends
+
+    data = random.Random(5).randbytes(1_000_000)
+    with PeerThread(lambda message: message) as peer:
+        with ends.narrow_link_to(peer.address[1], delay_ms=5, rate_mbit=20) as link:
+            with kcpsock.create_connection(link.address, timeout=60, profile=raw) as sock:
+                sock.sendall(data[:1])
+                assert sock.recv(1) == data[:1]
+                assert ends.survive_a_narrow_path(link, sock, data) == data[1:]
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_c_version_connects_to_listener(raw, seed):
     import kcpsock

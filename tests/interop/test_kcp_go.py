@@ -6,13 +6,18 @@ The Go peer talks to itself first: where that fails, the peer or the machine is 
 """
 
 import base64
+import contextlib
+import errno
 import random
 import socket as stdlib
 import threading
+import time
 
 import pytest
 
 import kcpsock
+from tests.support.lossylink import LossyLink
+from tests.support.nat import Nat
 
 from . import ends
 from .ends import MIB
@@ -75,6 +80,105 @@ def test_server_of_kcp_go(go, crypt, fec, loss):
                 assert result["received"]["bytes"] == size, result
                 assert result["received"]["sha256"] == result["sent"]["sha256"] == echoed[1]
                 assert not (loss and fec) or sock.kcp_info().fec_recovered > 0
+
+
+@pytest.mark.parametrize("fec", [None, FEC_10_3], ids=["no-fec", "fec"])
+def test_kcp_go_behind_a_nat_that_forgets(go, fec):
+    """It knows nothing of it: the server's challenge is a repeat to it, which it acknowledges. Twice, while it sends:
+    bare, it says nothing of itself when it only waits."""
+    crypt, size = "aes-128-gcm", 8 * MIB
+    moves = kcpsock.stats()["Moves"]
+    with ends.listen(ends.profile(crypt, fec=fec, framing="raw")) as listener, Nat(listener.getsockname()) as nat:
+        conn = go.dial(addr=f"127.0.0.1:{nat.port}", **ends.settings(crypt, fec=fec))
+        exchanged = go.start("exchange", conn=conn, bytes=size, seed=3)
+        with ends.accept(listener) as sock:
+            echoed = ends.Task(ends.echo, sock, size)
+            for packets in (1000, 3000):
+                ends.eventually(lambda packets=packets: len(nat.recorded) > packets)
+                name = nat.rebind()
+            result = exchanged.result()
+            assert result["received"]["bytes"] == size, result
+            assert result["received"]["sha256"] == result["sent"]["sha256"] == echoed.result()[1]
+            assert sock.getpeername() == name
+    assert 1 <= kcpsock.stats()["Moves"] - moves <= 2
+
+
+# --- a peer that says nothing -----------------------------------------------------------------------------------------
+
+KEEPALIVE_S, TIMEOUT_S = 0.1, 1.0
+
+
+@pytest.mark.parametrize("opener", ["go", "kcpsock"])
+def test_keepalive_holds_an_idle_bare_session_and_silence_ends_it(go, opener):
+    """kcp-go answers the challenges that bare KCP has instead of keepalive frames."""
+    profile = ends.profile(framing="raw", keepalive=KEEPALIVE_S, keepalive_timeout=TIMEOUT_S)
+    with contextlib.ExitStack() as stack:
+        if opener == "go":
+            listener = stack.enter_context(ends.listen(profile))
+            link = stack.enter_context(LossyLink(listener.getsockname()))
+            conn = go.dial(addr=ends.text(link.address))
+            exchanged = go.start("exchange", conn=conn, bytes=1000, seed=6)
+            sock = stack.enter_context(ends.accept(listener))
+            ends.echo(sock, 1000)
+            assert exchanged.result()["received"]["bytes"] == 1000
+        else:
+            listener = go.listen()
+            link = stack.enter_context(LossyLink(("127.0.0.1", listener["port"])))
+            sock = stack.enter_context(ends.connect(link.address, profile))
+            got = ends.Task(ends.exchange, sock, bytes(1000))
+            conn = go.accept(listener=listener["listener"])
+            go.echo(conn=conn, bytes=1000)
+            assert got.result() == bytes(1000)
+        # So many challenges and answers take longer than the timeout; no application wrote.
+        enough = 3 * TIMEOUT_S / KEEPALIVE_S
+        before = link.stats()
+        ends.eventually(
+            lambda: min(link.stats()[way]["received"] - before[way]["received"] for way in ("up", "down")) > enough
+        )
+        got = ends.Task(ends.exchange, sock, b"still here")
+        go.echo(conn=conn, bytes=10)
+        assert got.result() == b"still here"
+        link.blackhole(True)
+        with pytest.raises(OSError) as failed:
+            sock.recv(1)
+        assert failed.value.errno == errno.ETIMEDOUT
+
+
+# --- the path's MTU ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "crypt, fec", [("null", FEC_OFF), ("null", FEC_10_3), ("aes-128-gcm", FEC_10_3)], ids=["null", "fec", "crypt-fec"]
+)
+def test_pads_find_the_path_to_kcp_go(go, crypt, fec):
+    """It acknowledges pads, and throws them away: our packets are as short as the path wants before it matters."""
+    data = ends.noise(5, MIB)
+    listener = go.listen(**ends.settings(crypt, fec=fec))
+    with ends.narrow_link_to(listener["port"], up={"path_mtu": 1280}) as link:
+        with ends.connect(link.address, ends.profile(crypt, fec=fec, framing="raw")) as sock:
+            sock.sendall(data[:1])
+            conn = go.accept(listener=listener["listener"])
+            echoed = go.start("echo", conn=conn, bytes=len(data))
+            assert sock.recv(1) == data[:1]
+            ends.eventually(lambda: sock.kcp_info().path_mtu <= 1280 - 28)
+            assert ends.exchange(sock, data[1:]) == data[1:]
+            assert echoed.result()["sha256"] == ends.digest(data)
+            assert 1232 <= sock.kcp_info().path_mtu <= 1280 - 28
+
+
+@pytest.mark.parametrize("fec", [FEC_OFF, FEC_10_3], ids=["", "fec"])
+def test_pieces_are_nothing_to_kcp_go(go, fec):
+    """It takes a piece for a repeat, by which we learn that it knows none; once the path is wide again, all arrives."""
+    data = ends.noise(6, 2 * MIB)
+    listener = go.listen(**ends.settings(fec=fec))
+    with ends.narrow_link_to(listener["port"], delay_ms=5, rate_mbit=30) as link:
+        with ends.connect(link.address, ends.profile(fec=fec, framing="raw")) as sock:
+            sock.sendall(data[:1])
+            conn = go.accept(listener=listener["listener"])
+            echoed = go.start("echo", conn=conn, bytes=len(data))
+            assert sock.recv(1) == data[:1]
+            assert ends.survive_a_narrow_path(link, sock, data) == data[1:]
+            assert echoed.result()["sha256"] == ends.digest(data)
 
 
 # --- message mode -----------------------------------------------------------------------------------------------------
@@ -167,7 +271,7 @@ def test_oob_with_kcp_go(go, crypt, overhead):
     # Largest: the mtu less crypt, 8 bytes of FEC head and the conv.
     largest = 1400 - overhead - 8 - 4
     same = ends.settings(crypt, fec=FEC_10_3)
-    ours = ends.profile(crypt, fec=FEC_10_3, framing="raw")
+    ours = ends.profile(crypt, fec=FEC_10_3, framing="raw", mtu=1400)
     peers = go.listen(**same)
     with ends.connect(("127.0.0.1", peers["port"]), ours) as sock:
         sock.sendall(b"begin")
@@ -177,6 +281,12 @@ def test_oob_with_kcp_go(go, crypt, overhead):
         conn = go.dial(addr=ends.text(listener.getsockname()), **same)
         go.send(conn=conn, bytes=1, seed=1)
         with ends.accept(listener) as sock:
+            # A listener sends little beside the stream to a peer that has acknowledged nothing yet.
+            sock.sendall(b"begun")
+            deadline = time.monotonic() + ends.PATIENCE_S
+            while (info := sock.kcp_info()).bytes_sent < 5 or info.in_flight_pkts or info.queued_pkts:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
             talk_out_of_band(go, conn, sock, largest)
 
 
@@ -236,7 +346,7 @@ def test_client_finds_out_the_code_of_kcp_go(go, ours, theirs):
     data, before = ends.noise(6, 4 * MIB), go.snmp()["FECRecovered"]
     listener = go.listen(**ends.settings(fec=theirs))
     with ends.link_to(listener["port"], LOSS) as address:
-        with ends.connect(address, ends.profile(fec=ours, framing="raw")) as sock:
+        with ends.connect(address, ends.profile(fec=ours, framing="raw", control="fixed")) as sock:
             got = ends.Task(ends.exchange, sock, data)
             echoed = go.echo(conn=go.accept(listener=listener["listener"]), bytes=len(data))
             assert echoed["sha256"] == ends.digest(data)
@@ -248,7 +358,7 @@ def test_client_finds_out_the_code_of_kcp_go(go, ours, theirs):
 @every_pair_of_codes
 def test_server_finds_out_the_code_of_kcp_go(go, ours, theirs):
     size, before = 4 * MIB, go.snmp()["FECRecovered"]
-    with ends.listen(ends.profile(fec=ours, framing="raw")) as listener:
+    with ends.listen(ends.profile(fec=ours, framing="raw", control="fixed")) as listener:
         with ends.link_to(listener.getsockname()[1], LOSS) as address:
             conn = go.dial(addr=ends.text(address), **ends.settings(fec=theirs))
             exchanged = go.start("exchange", conn=conn, bytes=size, seed=7)
@@ -258,6 +368,37 @@ def test_server_finds_out_the_code_of_kcp_go(go, ours, theirs):
                 assert result["received"]["sha256"] == result["sent"]["sha256"] == echoed[1]
                 check_found_out(sock, theirs)
     check_go_found_out(go, ours, before)
+
+
+# --- parity of a sender that adapts ----------------------------------------------------------------------------------
+
+FRAME_BYTES, FRAMES, FRAMES_PER_S = 1000, 1500, 500
+
+
+def send_steadily(sock, data):
+    """A frame every 2 ms: that is the stream, nothing waits for it."""
+    begun = time.monotonic()
+    for number in range(FRAMES):
+        time.sleep(max(0.0, begun + number / FRAMES_PER_S - time.monotonic()))
+        sock.sendall(data[number * FRAME_BYTES : (number + 1) * FRAME_BYTES])
+
+
+@pytest.mark.parametrize("theirs", [FEC_10_3, FEC_2_1, FEC_OFF], ids=["same", "other", "none"])
+def test_steady_stream_to_kcp_go_is_rebuilt(go, theirs):
+    """Part of the parity is left out, its seqids are not: kcp-go rebuilds, and finds out our code from the beacons."""
+    data, before = ends.noise(9, FRAMES * FRAME_BYTES), go.snmp()
+    listener = go.listen(**ends.settings(fec=theirs))
+    with LossyLink(("127.0.0.1", listener["port"]), seed=4, delay_ms=25, up={"loss": 0.05}) as link:
+        with ends.connect(link.address, ends.profile(fec=FEC_10_3, framing="raw")) as sock:
+            sending = ends.Task(send_steadily, sock, data)
+            got = go.receive(conn=go.accept(listener=listener["listener"]), bytes=len(data))
+            sending.result()
+            assert got["sha256"] == ends.digest(data)
+            after, info = go.snmp(), sock.kcp_info()
+            print(info, {name: after[name] - before[name] for name in after if name.startswith("FEC")})
+            # Some 75 of 1,500 are lost; rebuilt were 72, 75, 69. Another code is found out by the beacons.
+            assert after["FECRecovered"] - before["FECRecovered"] >= (40 if theirs == FEC_10_3 else 15)
+            assert info.retrans_segs < 150  # on a busy machine 67 were seen
 
 
 # --- wrong keys -------------------------------------------------------------------------------------------------------

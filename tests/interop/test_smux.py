@@ -21,11 +21,12 @@ import time
 
 import pytest
 
+import kcpsock
 from tests.engine.process import Peer
+from tests.support.go_peer import GoError
 
 from . import ends
 from .ends import MIB
-from .go_peer import GoError
 
 SYN, FIN, PSH, NOP = range(4)
 SHORT_S = 0.3  # a timeout that is meant to pass
@@ -123,6 +124,30 @@ def test_hundred_connections_to_go(go, version):
         found = [echo.result() for echo in echoes]
         assert [one["error"] for one in found] == ["EOF"] * STREAMS
         assert [one["sha256"] for one in found] == [ends.digest(part) for part in data]
+
+
+@every_version
+def test_streams_of_a_go_session_are_limited(go, version):
+    """Those beyond max_streams read EOF at Go, whose smux has no reset; one that has ended makes room."""
+    profile = ends.profile(smux_version=version, max_streams=3)
+    before = kcpsock.stats()
+    with opened(go, version, profile=profile) as (sock, stream, session, more):
+        pairs = [(sock, stream), more(), more()]
+        for _ in range(2):
+            refused = go.open(session=session)
+            assert go.receive(conn=refused)["error"] == "EOF"
+            go.close(number=refused)
+        assert kcpsock.stats()["StreamDrops"] - before["StreamDrops"] == 2
+        assert kcpsock.stats()["ResetsSent"] - before["ResetsSent"] >= 2
+        for pair in pairs:
+            check_alive(go, *pair)
+        go.close(number=stream)
+        assert sock.recv(1) == b""
+        sock.close()
+        ends.eventually(lambda: pairs[1][0].kcp_info().streams == 2)
+        check_alive(go, *more())
+        assert go.receive(conn=go.open(session=session))["error"] == "EOF"
+        assert pairs[1][0].kcp_info().streams == 3
 
 
 # --- the end of a stream ----------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@
 from typing import NamedTuple
 
 import pytest
-import trustme
 
 
 class Certificates(NamedTuple):
@@ -13,9 +12,7 @@ class Certificates(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def certificates(tmp_path_factory):
+def certificates(authority, ca_file, tmp_path_factory):
     directory = tmp_path_factory.mktemp("certificates")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(directory / "authority.pem")
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(directory / "server.pem")
-    return Certificates(str(directory / "server.pem"), str(directory / "authority.pem"))
+    return Certificates(str(directory / "server.pem"), ca_file)

@@ -145,6 +145,21 @@ def test_options_stay(server, keep):
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == b"\1\0\0\0\3\0\0\0"
 
 
+def test_options_set_while_it_is_tcp_stay(route, keep):
+    server = keep(kcpsock.create_server(("127.0.0.1", 0)))
+    route[server.getsockname()[1]] = FAST
+    sock, fresh = keep(RoutedSocket()), keep(kcpsock.socket())
+    sock.bind(("127.0.0.1", 0))  # of which the route says nothing: TCP
+    assert sock.profile is None
+    for one in (sock, fresh):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 50_000)
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 5)
+    sock.connect(server.getsockname())
+    assert sock.profile == FAST
+    for level, option in ((socket.SOL_SOCKET, socket.SO_SNDBUF), (socket.IPPROTO_TCP, socket.TCP_NODELAY)):
+        assert sock.getsockopt(level, option) == fresh.getsockopt(level, option)
+
+
 def test_nonblocking_connect(server, keep):
     sock = keep(RoutedSocket())
     sock.setblocking(False)
@@ -276,6 +291,40 @@ def test_refused_then_another_try(route, keep, profile, server):
     echo(sock)
 
 
+def test_an_attempt_that_has_failed_meanwhile(route, keep):
+    closed = keep(kcpsock.create_server(("127.0.0.1", 0)))
+    refusing = closed.getsockname()
+    closed.close()
+    route[refusing[1]] = FAST
+    sock = keep(RoutedSocket())
+    sock.setblocking(False)
+    assert sock.connect_ex(refusing) == errno.EINPROGRESS
+    assert select.select([], [sock], [], LONG_S)[1] == [sock]
+    sock.bind(("127.0.0.1", 0))  # of which the route says nothing: TCP
+    assert sock.profile is None and sock.getsockname()[1] > 0
+
+
+def test_a_name_from_bind_is_kept_to_and_fro(route, keep):
+    closed = keep(socket.create_server(("127.0.0.1", 0)))
+    refusing = closed.getsockname()
+    closed.close()
+    server = keep(kcpsock.create_server(("127.0.0.1", 0)))
+    route[server.getsockname()[1]] = FAST
+    name = ("127.0.0.1", port_free_on_both())
+    route[name[1]] = FAST
+    sock = keep(RoutedSocket())
+    sock.bind(name)
+    for _ in range(2):
+        with pytest.raises(ConnectionRefusedError):
+            sock.connect(refusing)
+        assert sock.profile is None
+    sock.connect(server.getsockname())
+    assert sock.profile == FAST and sock.getsockname() == name
+    conn, peer = server.accept()
+    keep(conn)
+    assert peer == name
+
+
 def test_ipv6(route, keep):
     server = keep(socket.create_server(("::1", 0), family=socket.AF_INET6))
     sock = keep(RoutedSocket(socket.AF_INET6))
@@ -302,7 +351,7 @@ def test_what_is_no_address_is_refused_as_ever(route, keep, address):
 
 def test_a_route_that_gives_nonsense(route, keep):
     route[80] = "tcp"
-    with pytest.raises(TypeError, match="route.*'tcp'.*Profile"):
+    with pytest.raises(TypeError, match="route.*gave a str.*Profile"):
         keep(RoutedSocket()).connect(("127.0.0.1", 80))
 
 

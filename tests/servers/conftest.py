@@ -5,18 +5,16 @@ import contextlib
 import http.server
 import socket
 import socketserver
-import ssl
 import threading
 import wsgiref.simple_server
 import xmlrpc.server
 from types import SimpleNamespace
 
 import pytest
-import trustme
 
 import kcpsock
 import kcpsock.servers
-from tests.support import leaks
+from tests.support.fixtures import no_leaks_left as no_leaks_left
 
 LONG_S = 30.0  # nothing takes so long unless it hangs
 
@@ -42,14 +40,6 @@ def kind(request):
     return request.param
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_leaks_left():
-    """Descriptors and threads as before, counted after the module: a closed session stays for seconds."""
-    kcpsock.create_server(("127.0.0.1", 0)).close()  # starts the engine
-    with leaks.check(patience_s=LONG_S):
-        yield
-
-
 @contextlib.contextmanager
 def serving(server):
     """Serves in a thread meanwhile, and closes the server."""
@@ -68,21 +58,3 @@ def connected(module, address, **options):
     """A client's socket."""
     with module.create_connection(address[:2], timeout=LONG_S, **options) as sock:
         yield sock
-
-
-def read_all(sock):
-    parts = []
-    while part := sock.recv(65536):
-        parts.append(part)
-    return b"".join(parts)
-
-
-@pytest.fixture(scope="session")
-def contexts():
-    """A server's and a client's SSLContext that trust each other, for localhost."""
-    authority = trustme.CA()
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return server, client

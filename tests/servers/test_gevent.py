@@ -14,8 +14,9 @@ import trustme
 
 import kcpsock
 import kcpsock.servers.gevent
+from tests.support.streams import read_all
 
-from .conftest import LONG_S, read_all
+from .conftest import LONG_S
 
 TWINS = kcpsock.servers.gevent
 STREAM = {"gevent": gevent.server.StreamServer, "kcpsock": TWINS.StreamServer}

@@ -13,8 +13,9 @@ import pytest
 import kcpsock
 import kcpsock.servers
 from kcpsock.servers import KCPServerMixIn
+from tests.support.streams import read_all
 
-from .conftest import LONG_S, connected, read_all, serving
+from .conftest import LONG_S, connected, serving
 
 
 class Upper(socketserver.StreamRequestHandler):

@@ -14,6 +14,7 @@ import time
 import pytest
 
 import kcpsock
+from tests.support import streams
 from tests.support.lossylink import LossyLink
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
@@ -34,15 +35,6 @@ PROFILES = (
 )
 
 
-def echo(conn):
-    with conn:
-        try:
-            while data := conn.recv(65536):
-                conn.sendall(data)
-        except OSError:
-            pass  # the client was meant to break it
-
-
 def serve(server, ending, threads):
     while True:
         try:
@@ -53,7 +45,7 @@ def serve(server, ending, threads):
             conn.close()
             return
         conn.settimeout(60)
-        threads.append(threading.Thread(target=echo, args=(conn,)))
+        threads.append(threading.Thread(target=streams.echo, args=(conn,)))
         threads[-1].start()
         threads[:] = [thread for thread in threads if thread.is_alive()]
 

@@ -16,6 +16,10 @@ import gevent.hub
 import pytest
 
 import kcpsock
+from tests.support import hosts as two_hosts
+from tests.support.streams import read_all as read_all
+from tests.support.streams import read_available as read_available
+from tests.support.streams import read_exactly as read_exactly
 
 # The build without Linux's own calls (make check-plain) knows less; what it does not know is said where it is tested.
 needs_linux_calls = pytest.mark.skipif(
@@ -134,25 +138,6 @@ def eventually(condition):
             time.sleep(0.005)
 
 
-def read_all(sock):
-    """Everything until the end of the stream."""
-    parts = []
-    while part := sock.recv(65536):
-        parts.append(part)
-    return b"".join(parts)
-
-
-def read_exactly(sock, size):
-    """`size` bytes, or what came before the end of the stream."""
-    data = bytearray()
-    while len(data) < size:
-        part = sock.recv(size - len(data))
-        if not part:
-            break
-        data += part
-    return bytes(data)
-
-
 def _run(module, spawn):
     hub = gevent.get_hub() if spawn is Greenlet else None
     net = Net(module, spawn)
@@ -196,3 +181,12 @@ def pair(net):
 @pytest.fixture
 def server(net):
     return net.listener()
+
+
+@pytest.fixture(scope="session")
+def hosts(require_peer):
+    """Two hosts beside this one, on which all ports are free."""
+    require_peer("a second host", two_hosts.are_possible(), two_hosts.HOW_TO_GET)
+    made = two_hosts.Hosts()
+    yield made
+    made.close()

@@ -2,14 +2,17 @@
 """connect() and accept(): who meets whom, who is refused, and what an attempt in progress looks like."""
 
 import errno
+import os
+import resource
 import select
 import socket
+import sys
 import threading
 
 import pytest
 
 import kcpsock
-from kcpsock import _engine
+from kcpsock import _connections
 
 from .conftest import LONG_S, SHORT_S, eventually
 
@@ -231,6 +234,16 @@ def test_nonblocking_connect(net, server):
     assert client.connect_ex(server.getsockname()) in (0, errno.EISCONN)
     assert client.connect_ex(server.getsockname()) == errno.EISCONN
     assert net.accept(server)[1] == client.getsockname()
+
+
+def test_accept_is_not_ready_before_connect_is(net, server):
+    # asyncore's loops of a fixed number of rounds count on it, where both ends are of one process.
+    for _ in range(50):
+        client, _ = start_connect(net, server.getsockname())
+        net.keep(client)
+        assert select.select([server], [], [], LONG_S)[0]
+        assert writable(client, 0)
+        net.accept(server)
 
 
 def test_nonblocking_connect_raises_in_progress(kcp, server_of_kcp):
@@ -486,7 +499,7 @@ def test_first_send_after_connect_takes_it_all(net):
 def test_connect_in_one_thread_and_the_end_in_another(threads, monkeypatch):
     # The peer accepts, closes, and its end arrives, all before the connecting thread has come back from the engine.
     server, client = threads.listener(), threads.socket()
-    start, begun, read = _engine.connect, threading.Event(), threading.Event()
+    start, begun, read = _connections.connect, threading.Event(), threading.Event()
 
     def started(*args):
         start(*args)
@@ -496,7 +509,7 @@ def test_connect_in_one_thread_and_the_end_in_another(threads, monkeypatch):
         begun.set()
         read.wait(SHORT_S)  # what the other thread gets too early, it gets now
 
-    monkeypatch.setattr(_engine, "connect", started)
+    monkeypatch.setattr(_connections, "connect", started)
     connecting = threads.spawn(client.connect, server.getsockname())
     assert begun.wait(LONG_S)
     try:
@@ -526,3 +539,53 @@ def test_connect_in_one_thread_and_questions_in_others(threads):
         assert client.getpeername() == address
         server.accept()[0].close()
         client.close()
+
+
+def refusing(count):
+    """Addresses of so many ports at which nobody listens, as getaddrinfo() gives them."""
+    found = []
+    for _ in range(count):
+        with socket.socket() as tcp:
+            tcp.bind(("127.0.0.1", 0))
+            found.append((socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", tcp.getsockname()))
+    return found
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="create_connection(all_errors=) came with Python 3.11")
+def test_create_connection_tells_all_errors(net, monkeypatch):
+    addresses = refusing(3)
+    monkeypatch.setattr(net.module, "getaddrinfo", lambda *_: addresses)
+    with pytest.raises(ExceptionGroup, match="create_connection failed") as caught:  # noqa: F821
+        net.create_connection(("anywhere", 1), LONG_S, all_errors=True)
+    assert [type(error) for error in caught.value.exceptions] == [ConnectionRefusedError] * 3
+    with pytest.raises(ConnectionRefusedError):
+        net.create_connection(("anywhere", 1), LONG_S)
+
+
+def test_create_connection_that_is_interrupted_leaves_nothing_open(threads, no_leaks, monkeypatch):
+    class Interrupted(kcpsock.socket):
+        def connect(self, address):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(kcpsock, "socket", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        threads.create_connection(("127.0.0.1", 1))
+
+
+def test_accept_without_a_free_descriptor(net, server):
+    net.dial(server)
+    assert select.select([server], [], [], LONG_S)[0]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        with pytest.raises(OSError) as caught:
+            server.accept()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.errno == errno.EMFILE
+    if not net.is_kcp:  # TCP keeps the connection, KCP loses it
+        net.accept(server)
+    client = net.dial(server)
+    assert net.accept(server)[1] == client.getsockname()

@@ -4,7 +4,6 @@
 import copy
 import errno
 import gc
-import os
 import pickle
 import socket
 import threading
@@ -15,6 +14,7 @@ import pytest
 
 import kcpsock
 from tests.support import leaks
+from tests.support.processes import finish, python
 
 from .conftest import eventually, read_exactly
 
@@ -300,6 +300,59 @@ def test_stats_count(kcp):
     assert after["OutPkts"] > before["OutPkts"] and after["InPkts"] > before["InPkts"]
 
 
+def test_stats_are_the_sum_of_all_sessions_living_and_ended():
+    """In a process of its own, whose sessions are these alone."""
+    code = """
+import kcpsock
+from tests.socket.conftest import eventually, read_exactly
+
+profile = kcpsock.Profile(fec=(3, 1), framing={framing!r})
+NAMES = dict(
+    BytesSent="bytes_sent", BytesReceived="bytes_received", InSegs="in_segs", OutSegs="out_segs", OOBSent="oob_sent",
+    OOBPackets="oob_received", FECParityShards="fec_parity_shards", FECFullShardSet="fec_full_sets",
+    PreAckBytes="pre_ack_bytes",
+)
+
+def pair(listener):
+    client = kcpsock.create_connection(listener.getsockname(), timeout=30, profile=profile)
+    client.sendall(b"x" * 50_000)
+    conn, _ = listener.accept()
+    read_exactly(conn, 50_000)
+    for _ in range(3):
+        client.send_oob(b"beside")
+    eventually(lambda: conn.kcp_info().oob_received == 3)
+    return client, conn
+
+def quiet(socks):
+    # -> the sums of their numbers, once nothing moves any more.
+    def settled():
+        infos = [sock.kcp_info() for sock in socks]
+        stats = kcpsock.stats()
+        still = infos == [sock.kcp_info() for sock in socks] and not any(info.in_flight_pkts for info in infos)
+        return still and (infos, stats)
+    infos, stats = eventually(settled)
+    return {{name: sum(getattr(info, member) for info in infos) for name, member in NAMES.items()}}, stats
+
+with kcpsock.create_server(("127.0.0.1", 0), profile=profile) as listener:
+    first, second = pair(listener), pair(listener)
+    sums, stats = quiet([*first, *second])
+    assert sums["BytesSent"] == 100_000 and sums["OOBSent"] == 6 and sums["FECParityShards"] > 0, sums
+    assert {{name: stats[name] for name in NAMES}} == sums, (sums, stats)
+    for sock in first:
+        sock.close()
+    eventually(lambda: kcpsock.stats()["Sessions"] < 4)
+    rest, stats = quiet(second)
+    for name in NAMES:
+        assert stats[name] >= sums[name] > rest[name], name
+    assert stats["BytesSent"] == 100_000 and stats["OOBPackets"] == 6
+    for sock in second:
+        sock.close()
+print("ok")
+"""
+    for framing in ("smux", "raw"):
+        assert finish(python(code.format(framing=framing))) == "ok\n"
+
+
 def test_nothing_is_left_open(threads, no_leaks):
     for _ in range(10):
         client, conn = threads.pair()
@@ -338,16 +391,31 @@ def test_two_descriptors_a_connection(threads):
     assert client.fileno() >= 0
 
 
-def test_descriptor_limit_is_raised(threads):
-    import resource
+def test_detached_life_is_found_once():
+    # As long as nobody has asked for it, only the descriptor stands for it.
+    sock = kcpsock.socket(profile=kcpsock.Profile(mtu=1111))
+    life = weakref.ref(sock._life)
+    fd = sock.detach()
+    del sock
+    gc.collect()
+    assert life() is not None
+    with kcpsock.socket(fileno=fd) as again:
+        assert again._life is life() is not None
+        assert again.profile.mtu == 1111
+    del again
+    gc.collect()
+    assert life() is None
 
-    threads.listener()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert soft == hard
 
-
-def test_detached_life_is_found_once(threads):
-    fd = threads.socket().detach()
+def test_detached_life_goes_with_its_descriptor():
+    sock = kcpsock.socket()
+    life = weakref.ref(sock._life)
+    sock.bind(("127.0.0.1", 0))
+    name = sock.getsockname()
+    fd = sock.detach()
+    del sock
     kcpsock.close(fd)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.close(null)
+    gc.collect()
+    assert life() is None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(name)  # its port too

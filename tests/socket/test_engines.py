@@ -9,7 +9,7 @@ import socket as stdlib
 import pytest
 
 import kcpsock
-from kcpsock import _engine
+from kcpsock import _connections
 from kcpsock._life import Life
 from tests.support.processes import finish, python
 
@@ -299,14 +299,14 @@ def test_no_packet_comes_in_before_all_sockets_of_a_listener_are_there(monkeypat
                 with contextlib.suppress(ConnectionRefusedError):  # while the port is parked
                     peer.sendto(b"", life.bound)
 
-        shut_out, let_in, opened = _engine.shut_out, _engine.let_in, []
+        shut_out, let_in, opened = _connections.shut_out, _connections.let_in, []
 
         def shut_out_and_send(fd):
             shut_out(fd)
             all_send()
 
-        monkeypatch.setattr(_engine, "shut_out", shut_out_and_send)
-        monkeypatch.setattr(_engine, "let_in", opened.append)
+        monkeypatch.setattr(_connections, "shut_out", shut_out_and_send)
+        monkeypatch.setattr(_connections, "let_in", opened.append)
         sockets = [stack.enter_context(udp_socket(fileno=fd)) for fd in life.open_port(4)]
         all_send()
         assert opened == [udp.fileno() for udp in sockets]

@@ -3,17 +3,24 @@
 
 import errno
 import socket
+import ssl
 import threading
 
 import gevent
+import gevent.select
+import gevent.selectors
+import gevent.server
+import gevent.socket
+import gevent.ssl
 import gevent.timeout
 import pytest
 from gevent._hub_local import get_hub_if_exists
 
 import kcpsock
+import kcpsock.servers.gevent
 from tests.support import leaks
 
-from .conftest import LONG_S, SHORT_S, eventually
+from .conftest import LONG_S, SHORT_S, Greenlet, _run, eventually
 
 
 class Ticker:
@@ -177,6 +184,207 @@ def test_close_by_another_thread_gives_ebadf_to_a_greenlet(greenlets):
         waiting.get(timeout=LONG_S)
     assert caught.value.errno == errno.EBADF
     thread.join()
+
+
+# --- who waits for a descriptor by gevent's own means, without timeout: a close wakes it, as with gevent's own sockets
+
+
+@pytest.fixture(params=["gevent's tcp", "kcp"])
+def cooperative(request):
+    yield from _run(kcpsock if request.param == "kcp" else gevent.socket, Greenlet)
+
+
+def wait_by_select(sock):
+    gevent.select.select([sock], [], [])
+
+
+def wait_by_poll(sock):
+    poll = gevent.select.poll()
+    poll.register(sock, gevent.select.POLLIN)
+    poll.poll()
+
+
+def wait_by_selector(sock):
+    with gevent.selectors.DefaultSelector() as selector:
+        selector.register(sock, gevent.selectors.EVENT_READ)
+        selector.select()
+
+
+def wait_by_wait_read(sock):
+    gevent.socket.wait_read(sock.fileno())
+
+
+WAYS_TO_WAIT = pytest.mark.parametrize(
+    "wait", [wait_by_select, wait_by_poll, wait_by_selector, wait_by_wait_read], ids=lambda wait: wait.__name__[8:]
+)
+
+
+def listening(net):
+    server = net.socket(socket.AF_INET, socket.SOCK_STREAM)
+    server.bind(("127.0.0.1", 0))
+    server.listen(5)
+    return server
+
+
+def connected(net):
+    server = listening(net)
+    client = net.socket(socket.AF_INET, socket.SOCK_STREAM)
+    client.connect(server.getsockname())
+    return client, net.keep(server.accept()[0])
+
+
+def datagrams(net):
+    return net.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
+def wrapped(net):
+    # Not yet shaken hands, which takes nothing away from what close() has to do.
+    context = (ssl if net.is_kcp else gevent.ssl).SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    return net.keep(context.wrap_socket(connected(net)[0], do_handshake_on_connect=False))
+
+
+def wrapped_by_gevent(net):
+    context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    return net.keep(context.wrap_socket(connected(net)[0], do_handshake_on_connect=False))
+
+
+def is_woken(waiting):
+    # However a wait ends: by an event, or by an error.
+    waiting.join(timeout=LONG_S)
+    return waiting.ready()
+
+
+@WAYS_TO_WAIT
+@pytest.mark.parametrize(
+    "make",
+    [lambda net: connected(net)[0], lambda net: connected(net)[1], listening, datagrams, wrapped, wrapped_by_gevent],
+    ids=["connected", "accepted", "listener", "datagrams", "tls", "gevent's tls"],
+)
+def test_close_wakes_a_greenlet_that_waits_for_the_descriptor(cooperative, make, wait):
+    sock = make(cooperative)
+    behind = leaks.open_fds()[sock.fileno()]
+    waiting = [gevent.spawn(wait, sock) for _ in range(2)]
+    gevent.sleep(SHORT_S)
+    assert not any(greenlet.ready() for greenlet in waiting)
+    sock.close()
+    assert sock.fileno() == -1
+    assert all(is_woken(greenlet) for greenlet in waiting)
+    eventually(lambda: behind not in leaks.open_fds().values())
+
+
+@WAYS_TO_WAIT
+def test_shutdown_wakes_a_greenlet_that_waits_for_the_descriptor(cooperative, wait):
+    sock, _ = connected(cooperative)
+    waiting = gevent.spawn(wait, sock)
+    gevent.sleep(SHORT_S)
+    sock.shutdown(socket.SHUT_RDWR)
+    assert is_woken(waiting)
+
+
+@WAYS_TO_WAIT
+def test_close_of_a_duplicate_wakes_who_waits_for_it(cooperative, wait):
+    # And nobody else: the other goes on, with its bytes.
+    sock, peer = connected(cooperative)
+    copy = cooperative.keep(sock.dup())
+    of_copy, of_sock = gevent.spawn(wait, copy), gevent.spawn(wait, sock)
+    gevent.sleep(SHORT_S)
+    copy.close()
+    assert is_woken(of_copy) and not of_sock.ready()
+    peer.sendall(b"x")
+    assert is_woken(of_sock)
+    assert sock.recv(1) == b"x"
+
+
+@WAYS_TO_WAIT
+def test_close_of_a_routed_socket_wakes_who_waits_for_it(greenlets, monkeypatch, wait):
+    server = greenlets.keep(socket.create_server(("127.0.0.1", 0)))
+    monkeypatch.setattr(kcpsock.RoutedSocket, "route", staticmethod(lambda address: None))
+    sock = greenlets.keep(kcpsock.RoutedSocket())
+    sock.connect(server.getsockname())
+    waiting = gevent.spawn(wait, sock)
+    gevent.sleep(SHORT_S)
+    sock.close()
+    assert is_woken(waiting)
+
+
+@WAYS_TO_WAIT
+def test_close_by_another_thread_wakes_who_waits_for_the_descriptor(greenlets, wait):
+    sock, peer = connected(greenlets)
+    waiting = gevent.spawn(wait, sock)
+    gevent.sleep(SHORT_S)
+    made = []
+
+    def close():
+        sock.close()
+        made.append(get_hub_if_exists())
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    assert is_woken(waiting)
+    thread.join()
+    assert made == [None]
+    assert peer.recv(1) == b""
+
+
+@pytest.mark.parametrize("server_class", [gevent.server.StreamServer, kcpsock.servers.gevent.StreamServer])
+def test_stop_of_a_server_wakes_who_waits_for_its_listener(greenlets, server_class):
+    server = server_class(listening(greenlets), lambda sock, address: None)
+    server.start()
+    waiting = gevent.spawn(wait_by_select, server.socket)
+    gevent.sleep(SHORT_S)
+    server.stop(timeout=LONG_S)
+    assert is_woken(waiting)
+
+
+@pytest.mark.parametrize("how", ["stream", "second attempt", "messages", "becomes tcp"])
+@pytest.mark.parametrize("selector_class", [gevent.selectors.DefaultSelector, gevent.select.poll])
+def test_a_registration_outlives_connect(cooperative, monkeypatch, how, selector_class):
+    # But for "stream", connect() of kcpsock puts another open file under the number, which gevent's selector, unlike
+    # its poll(), watches all the time.
+    if how == "becomes tcp" and cooperative.is_kcp:
+        server = cooperative.keep(socket.create_server(("127.0.0.1", 0)))
+        monkeypatch.setattr(kcpsock.RoutedSocket, "route", staticmethod(lambda address: None))
+        sock = cooperative.keep(kcpsock.RoutedSocket())
+    else:
+        messages = {"profile": kcpsock.Profile(framing="raw", stream=False)} if how == "messages" else {}
+        extra = messages if cooperative.is_kcp else {}
+        server = cooperative.socket(socket.AF_INET, socket.SOCK_STREAM, **extra)
+        server.bind(("127.0.0.1", 0))
+        server.listen(5)
+        sock = cooperative.socket(socket.AF_INET, socket.SOCK_STREAM, **extra)
+    selector = selector_class()
+    selector.register(sock, 1)  # EVENT_READ, POLLIN
+    call = getattr(selector, "select", None) or selector.poll
+    if how == "second attempt" and cooperative.is_kcp:  # with TCP the next connect() would tell of the first once more
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            with pytest.raises(ConnectionRefusedError):
+                sock.connect(free.getsockname())
+    assert call(LONG_S)  # as long as there is no connection, it has hung up
+    sock.connect(server.getsockname())
+    waiting = gevent.spawn(call)
+    gevent.sleep(SHORT_S)
+    assert not waiting.ready()
+    sock.sendall(b"question")
+    peer = cooperative.keep(server.accept()[0])
+    assert peer.recv(100) == b"question"
+    peer.sendall(b"answer")
+    assert is_woken(waiting)
+    assert sock.recv(100) == b"answer"
+    selector.unregister(sock)
+
+
+def test_close_with_a_greenlet_that_waits_tells_the_peer(greenlets):
+    # The descriptor outlives close() until the hub's next turn, but no longer. (gevent's own until the hub has slept.)
+    sock, peer = connected(greenlets)
+    waiting = gevent.spawn(wait_by_select, sock)
+    gevent.sleep(SHORT_S)
+    sock.close()
+    peer.settimeout(LONG_S)
+    assert peer.recv(1) == b""
+    assert is_woken(waiting)
 
 
 def test_a_greenlet_can_be_killed_while_it_waits(greenlets):

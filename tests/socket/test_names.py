@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """bind(), getsockname(), getpeername(), ports and families."""
 
+import _socket
 import errno
 import socket
 
@@ -227,3 +228,50 @@ def test_loopback_listener_is_its_own_port(net):
         other.bind(("127.0.0.1", port))
         other.listen()
     assert caught.value.errno == errno.EADDRINUSE
+
+
+@pytest.mark.parametrize(
+    "name,found,expected",
+    [
+        ("10.0.0.1", ("host.example", [], []), "host.example"),
+        (" short ", ("short", ["short.example", "other.example"], []), "short.example"),
+        ("short", ("short", ["brief"], []), "short"),
+        ("", ("here", ["here.example"], []), "here.example"),
+        ("0.0.0.0", ("here", ["here.example"], []), "here.example"),
+        ("::", ("here", ["here.example"], []), "here.example"),
+    ],
+)
+def test_getfqdn(net, monkeypatch, name, found, expected):
+    asked = []
+    monkeypatch.setattr(net.module, "gethostname", lambda: "here")
+    monkeypatch.setattr(net.module, "gethostbyaddr", lambda name: asked.append(name) or found)
+    assert net.getfqdn(name) == expected
+    assert asked == ["here" if name in ("", "0.0.0.0", "::") else name.strip()]
+
+
+def test_no_dual_stack_without_ipv6(net, monkeypatch):
+    monkeypatch.setattr(socket, "has_ipv6", False)
+    assert net.has_dualstack_ipv6() is False
+
+
+def test_create_server_where_ports_are_not_shared(net, monkeypatch):
+    monkeypatch.delattr(socket if net.is_kcp else _socket, "SO_REUSEPORT")
+    with pytest.raises(ValueError, match="SO_REUSEPORT not supported"):
+        net.listener(reuse_port=True)
+    assert net.listener().getsockname()[1] > 0
+
+
+def test_create_server_that_is_refused_leaves_nothing_open(threads, no_leaks):
+    with pytest.raises(OverflowError):
+        threads.module.create_server(("127.0.0.1", 0), backlog=2**40)
+    with threads.listener() as server, pytest.raises(OSError):
+        threads.module.create_server(server.getsockname())
+
+
+def test_socketpair(net):
+    for family in (None, socket.AF_UNIX):
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            one, other = map(net.keep, net.socketpair(family, kind))
+            assert (one.family, one.type) == (other.family, other.type) == (socket.AF_UNIX, kind)
+            one.send(b"to other"), other.send(b"to one")
+            assert (one.recv(10), other.recv(10)) == (b"to one", b"to other")

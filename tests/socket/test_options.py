@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: MIT
 """setsockopt() and getsockopt(): what TCP has, and what KCP adds."""
 
+import contextlib
 import errno
+import os
+import select
 import socket
+import stat
 import struct
+import time
 
 import pytest
 
 import kcpsock
+
+from .conftest import LONG_S, eventually
 
 SOL, TCP = socket.SOL_SOCKET, socket.IPPROTO_TCP
 
@@ -210,6 +217,23 @@ def test_kcp_option_shows_in_info(kcp):
     assert client.kcp_info().snd_wnd_pkts == 99
 
 
+def test_kcp_windows_are_auto_until_set(kcp):
+    client, conn = kcp.pair()
+    for sock in (client, conn):
+        assert (sock.profile.sndwnd, sock.profile.rcvwnd) == ("auto", "auto")
+        for option in (kcpsock.KCP_SNDWND, kcpsock.KCP_RCVWND):
+            assert sock.getsockopt(kcpsock.SOL_KCP, option) == 0
+    assert (client.kcp_info().snd_wnd_pkts, client.kcp_info().rcv_wnd_pkts) == (32768, 1024)
+    client.setsockopt(kcpsock.SOL_KCP, kcpsock.KCP_SNDWND, 99)  # the other one stays
+    assert (client.kcp_info().snd_wnd_pkts, client.kcp_info().rcv_wnd_pkts) == (99, 1024)
+    assert (client.profile.sndwnd, client.profile.rcvwnd) == (99, "auto")
+    client.setsockopt(kcpsock.SOL_KCP, kcpsock.KCP_RCVWND, 77)
+    assert (client.kcp_info().snd_wnd_pkts, client.kcp_info().rcv_wnd_pkts) == (99, 77)
+    fixed = kcp.socket(profile=kcpsock.Profile(control="fixed"))
+    fixed.connect(kcp.listener().getsockname())
+    assert fixed.kcp_info().snd_wnd_pkts == 1024
+
+
 def test_kcp_option_wrong(kcp):
     sock = kcp.socket()
     with pytest.raises(ValueError, match="sndwnd"):
@@ -220,3 +244,215 @@ def test_kcp_option_wrong(kcp):
     with pytest.raises(OSError) as caught:
         sock.getsockopt(kcpsock.SOL_KCP, 999)
     assert caught.value.errno == errno.ENOPROTOOPT
+
+
+def carriers(net, sock):
+    """What sends and receives a socket's packets: TCP's own, or the UDP sockets of this process that have its port."""
+    if not net.is_kcp:
+        return [sock]
+    port, found = sock.getsockname()[1], []
+    for number in map(int, os.listdir("/proc/self/fd")):
+        try:
+            if not stat.S_ISSOCK(os.fstat(number).st_mode):
+                continue
+        except OSError:  # the listing's own descriptor, gone by now
+            continue
+        udp = socket.socket(fileno=os.dup(number))
+        if udp.type == socket.SOCK_DGRAM and udp.family == sock.family and udp.getsockname()[1] == port:
+            found.append(net.keep(udp))
+        else:
+            udp.close()
+    return found
+
+
+# What concerns the port and the IP header.
+PASSED_ON = [
+    (socket.AF_INET, SOL, "SO_REUSEPORT", 1),
+    (socket.AF_INET, SOL, "SO_MARK", 7),
+    (socket.AF_INET, SOL, "SO_PRIORITY", 5),
+    (socket.AF_INET, SOL, "SO_BROADCAST", 1),
+    (socket.AF_INET, SOL, "SO_BINDTODEVICE", b"lo\0"),
+    (socket.AF_INET, socket.IPPROTO_IP, "IP_TTL", 33),
+    (socket.AF_INET, socket.IPPROTO_IP, "IP_TOS", 0x28),
+    (socket.AF_INET6, socket.IPPROTO_IPV6, "IPV6_V6ONLY", 1),
+    (socket.AF_INET6, socket.IPPROTO_IPV6, "IPV6_UNICAST_HOPS", 33),
+    (socket.AF_INET6, socket.IPPROTO_IPV6, "IPV6_TCLASS", 0x28),
+]
+
+
+@pytest.mark.parametrize("role", ["bound", "listening", "connecting", "connecting from a bound port"])
+@pytest.mark.parametrize("family,level,name,value", PASSED_ON, ids=[name for _, _, name, _ in PASSED_ON])
+def test_option_is_in_force_where_the_packets_go(net, family, level, name, value, role):
+    option = getattr(socket, name)
+    host = "127.0.0.1" if family == socket.AF_INET else "::1"
+    sock = net.socket(family)
+    try:
+        sock.setsockopt(level, option, value)
+    except PermissionError:
+        pytest.skip(f"{name} is for root")
+    if role != "connecting":
+        sock.bind((host, 0))
+    if role == "listening":
+        sock.listen()
+    if role.startswith("connecting"):
+        sock.connect(net.listener((host, 0), family=family).getsockname())
+    found = carriers(net, sock)
+    assert found
+    for carrier in found:
+        if isinstance(value, bytes):
+            assert carrier.getsockopt(level, option, 16) == value  # 16: IFNAMSIZ
+        else:
+            assert carrier.getsockopt(level, option) == value
+
+
+def test_keepalive_of_less_than_a_millisecond_is_not_off(threads):
+    client = threads.dial(threads.listener(), profile=kcpsock.Profile(keepalive=0.0004))
+    for value in (None, 1, 0):
+        if value is not None:
+            client.setsockopt(SOL, socket.SO_KEEPALIVE, value)
+        before = client.kcp_info().out_segs
+        eventually(lambda before=before: client.kcp_info().out_segs > before + 5)
+
+
+def test_listeners_kcp_options_are_in_force_where_it_accepts(threads):
+    server = threads.listener()
+    server.setsockopt(kcpsock.SOL_KCP, kcpsock.KCP_SNDWND, 99)
+    threads.dial(server)
+    conn, _ = threads.accept(server)
+    assert conn.getsockopt(kcpsock.SOL_KCP, kcpsock.KCP_SNDWND) == 99
+    assert conn.kcp_info().snd_wnd_pkts == 99
+
+
+def test_accepted_socket_inherits_its_buffers(net, server):
+    fresh = net.dial(server), net.accept(server)[0]
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        server.setsockopt(SOL, option, 16384)
+    net.dial(server)
+    conn, _ = net.accept(server)
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        assert conn.getsockopt(SOL, option) == server.getsockopt(SOL, option) != fresh[1].getsockopt(SOL, option)
+
+
+def taken(conn):
+    """How much a peer that does not read lets us send: once nothing went for a while."""
+    conn.setblocking(False)
+    size, since = 0, time.monotonic()
+    while time.monotonic() < since + 0.5:
+        try:
+            size += conn.send(bytes(65536))
+            since = time.monotonic()
+        except BlockingIOError:
+            time.sleep(0.01)
+    return size
+
+
+@pytest.mark.parametrize("when", ["before connect", "after connect"])
+def test_receive_buffer_bounds_what_waits(threads, when):
+    server = threads.listener(profile=kcpsock.Profile(rcvwnd=4, sndwnd=4))
+    sizes = []
+    for size in (8192, 1_000_000):
+        client = threads.socket(profile=kcpsock.Profile(rcvwnd=4, sndwnd=4))
+        if when == "before connect":
+            client.setsockopt(SOL, socket.SO_RCVBUF, size)
+        client.connect(server.getsockname())
+        if when == "after connect":
+            client.setsockopt(SOL, socket.SO_RCVBUF, size)
+        sizes.append(taken(threads.accept(server)[0]))
+    assert sizes[1] > sizes[0] + 500_000
+
+
+def test_more_buffer_does_not_look_like_connected(net):
+    # While connect() is under way select() must go on waiting, whatever is set.
+    client = net.socket()
+    client.setblocking(False)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, full_listener() as full:
+        silent.bind(("127.0.0.1", 0))
+        client.connect_ex(silent.getsockname() if net.is_kcp else full)
+        assert select.select([], [client], [], 0)[1] == []
+        client.setsockopt(SOL, socket.SO_SNDBUF, 1 << 20)
+        assert select.select([], [client], [], 0.05)[1] == []
+        assert client.connect_ex(silent.getsockname() if net.is_kcp else full) == errno.EALREADY
+
+
+@contextlib.contextmanager
+def full_listener():
+    """The address of a TCP listener whose backlog is full: it answers nobody."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        waiting = [socket.socket() for _ in range(4)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(server.getsockname())
+        eventually(lambda: len(select.select([], waiting, [], 0)[1]) >= 1)
+        yield server.getsockname()
+        for sock in waiting:
+            sock.close()
+
+
+@pytest.mark.parametrize("setter", ["client", "listener"])
+def test_linger_set_before_the_connection_counts(net, server, setter):
+    linger = (SOL, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client = net.socket()
+    (client if setter == "client" else server).setsockopt(*linger)
+    client.connect(server.getsockname())
+    conn, _ = net.accept(server)
+    closing, other = (client, conn) if setter == "client" else (conn, client)
+    closing.close()
+    with pytest.raises(ConnectionResetError):
+        other.recv(1)
+
+
+def test_options_of_a_dead_connection_are_taken(net, pair):
+    client, conn = pair
+    conn.setsockopt(SOL, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    conn.close()
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    for option in ((TCP, socket.TCP_NODELAY, 1), (SOL, socket.SO_KEEPALIVE, 1), (SOL, socket.SO_RCVBUF, 16384)):
+        client.setsockopt(*option)
+        assert client.getsockopt(*option[:2]) >= 1
+
+
+def test_nodelay_sends_at_once_what_the_profile_would_hold(threads):
+    # The one is held until the next flush, up to 5 s away; the other is not, though it was written later.
+    server = threads.listener()
+    slow = kcpsock.Profile(write_delay=True, interval=5000)
+    clients = threads.dial(server, profile=slow), threads.dial(server, profile=slow)
+    conns = threads.accept(server)[0], threads.accept(server)[0]
+    if conns[0].getpeername() != clients[0].getsockname():
+        conns = conns[::-1]
+    clients[1].setsockopt(TCP, socket.TCP_NODELAY, 1)
+    for client in clients:
+        client.sendall(b"x")
+    assert select.select(conns, [], [], LONG_S)[0] == [conns[1]]
+    clients[1].setsockopt(TCP, socket.TCP_NODELAY, 0)  # back to what the profile says
+    assert conns[1].recv(1) == b"x"
+
+
+def test_value_is_cut_to_the_length_asked_for(net):
+    sock = net.socket()
+    sock.setsockopt(SOL, socket.SO_LINGER, struct.pack("ii", 1, 7))
+    for length in (1, 4, 6, 8, 1024):
+        assert sock.getsockopt(SOL, socket.SO_LINGER, length) == struct.pack("ii", 1, 7)[:length]
+
+
+def test_receive_timeout_of_the_descriptor(net, server):
+    """SO_RCVTIMEO ends a recv() in the kernel; a greenlet's waits in the hub, which doesn't know of it, as gevent's."""
+    timeout = struct.pack("ll", 0, 20_000)
+    client = net.socket()
+    client.setsockopt(SOL, socket.SO_RCVTIMEO, timeout)
+    client.connect(server.getsockname())
+    assert client.getsockopt(SOL, socket.SO_RCVTIMEO, len(timeout)) == timeout
+    if not net.greenlets:
+        with pytest.raises(BlockingIOError):
+            net.spawn(client.recv, 1).join()
+
+
+def test_device_by_name_and_by_number(net):
+    by_name, by_number = 25, 62  # SO_BINDTODEVICE, SO_BINDTOIFINDEX
+    name, number = b"lo\0", socket.if_nametoindex("lo")
+    for option, value in ((by_name, name), (by_number, number)):
+        sock = net.socket()
+        assert sock.getsockopt(SOL, by_number) == 0
+        sock.setsockopt(SOL, option, value)
+        assert sock.getsockopt(SOL, by_name, 16) == name  # 16: IFNAMSIZ
+        assert sock.getsockopt(SOL, by_number) == number

@@ -13,7 +13,7 @@ import kcpsock
 from kcpsock._crypt import NAMES, overhead
 from tests.support.lossylink import LossyLink
 
-from .conftest import LONG_S, read_exactly
+from .conftest import LONG_S, eventually, read_exactly
 
 KEY = "a passphrase"
 
@@ -59,10 +59,11 @@ def exchange(kcp, client, server, size):
 @pytest.mark.parametrize("fec", [None, (10, 3), (2, 1), (254, 1)])
 @pytest.mark.parametrize("crypt", NAMES)
 def test_every_crypt_and_fec_carries_the_stream(kcp, crypt, fec):
-    profile = kcpsock.Profile(key=KEY, crypt=crypt, fec=fec, mode="fast3")
+    profile = kcpsock.Profile(key=KEY, crypt=crypt, fec=fec, mode="fast3", mtu=1400)
     client, server = connected(profile)
     with client, server:
         info = client.kcp_info()
+        assert (info.path_mtu, client.profile.mtu) == (1400, 1400)
         assert info.mss_bytes == 1400 - 24 - overhead(crypt) - (8 if fec else 0)
         exchange(kcp, client, server, 30_000)
 
@@ -124,7 +125,7 @@ def test_compress_without_its_library_names_the_extra(monkeypatch):
 
 @pytest.mark.parametrize("framing", ["smux", "raw"])
 def test_packets_beside_the_stream(framing):
-    profile = kcpsock.Profile(framing=framing, fec=(3, 1), key=KEY)
+    profile = kcpsock.Profile(framing=framing, fec=(3, 1), key=KEY, mtu=1400)
     with kcpsock.create_server(("127.0.0.1", 0), profile=profile) as listener:
         client = kcpsock.create_connection(listener.getsockname(), timeout=LONG_S, profile=profile)
         client.sendall(b"x")
@@ -176,7 +177,7 @@ def test_copies_are_sent_and_dropped(kcp):
 
 @pytest.mark.parametrize("fec", [None, (4, 2)])
 def test_messages_keep_their_borders(kcp, fec):
-    profile = kcpsock.Profile(framing="raw", stream=False, key=KEY, fec=fec, mode="fast3")
+    profile = kcpsock.Profile(framing="raw", stream=False, key=KEY, fec=fec, mode="fast3", mtu=1400)
     mss = 1400 - 28 - 24 - (8 if fec else 0)
     sizes = [1, mss, mss + 1, 255 * mss, 100, 0, 3, 40_000]
     with kcpsock.create_server(("127.0.0.1", 0), profile=profile) as listener:
@@ -204,6 +205,47 @@ def test_a_wrong_key_times_out_and_says_what_to_check():
         with pytest.raises(TimeoutError, match=r"same key, crypt, framing"):
             kcpsock.create_connection(listener.getsockname(), timeout=0.5, profile=wrong)
         assert kcpsock.stats()["InCsumErrors"] > before
+
+
+@pytest.mark.parametrize("around", [{}, {"key": KEY, "fec": (2, 1), "dup": 1}], ids=["bare", "sealed-fec-dup"])
+def test_bytes_before_the_first_ack_are_all_that_a_silent_peer_gets(around):
+    profile = kcpsock.Profile(framing="raw", keepalive=0, **around)
+    before, came = kcpsock.stats()["PreAckBytes"], 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.settimeout(LONG_S)
+        with kcpsock.create_connection(silent.getsockname(), profile=profile) as client:
+            assert client.kcp_info().pre_ack_bytes == 0
+            client.sendall(b"x" * 5000)
+            while came < 6000:  # the data and its headers: all of it, or it again
+                came += len(silent.recv(2000))
+            silent.setblocking(False)
+
+            def drained():
+                nonlocal came
+                try:
+                    while True:
+                        came += len(silent.recv(2000))
+                except BlockingIOError:
+                    return client.kcp_info().pre_ack_bytes == came
+
+            eventually(drained)
+            assert kcpsock.stats()["PreAckBytes"] - before >= came
+
+
+def test_bytes_before_the_first_ack_do_not_grow_after_it(kcp):
+    before = kcpsock.stats()["PreAckBytes"]
+    client, server = connected(kcpsock.Profile())
+    with client, server:
+        exchange(kcp, client, server, 100_000)
+        first = [sock.kcp_info() for sock in (client, server)]
+        exchange(kcp, client, server, 100_000)
+        second = [sock.kcp_info() for sock in (client, server)]
+        assert [info.pre_ack_bytes for info in first] == [info.pre_ack_bytes for info in second]
+        syn = 24 + 8  # KCP's head, smux's
+        assert first[0].pre_ack_bytes > 0 and first[0].pre_ack_bytes % syn == 0
+        assert 24 <= first[1].pre_ack_bytes < 150_000
+        assert kcpsock.stats()["PreAckBytes"] - before >= first[0].pre_ack_bytes + first[1].pre_ack_bytes
 
 
 def test_messages_longer_than_the_receive_buffer(kcp):

@@ -15,7 +15,7 @@ import pytest
 import kcpsock
 from tests.support.processes import finish, python, start
 
-from .conftest import LONG_S, read_all, read_exactly
+from .conftest import LONG_S, SHORT_S, needs_linux_calls, read_all, read_exactly
 
 
 def fork(child):
@@ -191,7 +191,14 @@ def test_engines_of_the_environment(engines, expected):
 
 @pytest.mark.parametrize(
     "name,value",
-    [("KCPSOCK_ENGINES", "0"), ("KCPSOCK_ENGINES", "many"), ("KCPSOCK_UDP", "fast"), ("KCPSOCK_BUSY_POLL", "1")],
+    [
+        ("KCPSOCK_ENGINES", "0"),
+        ("KCPSOCK_ENGINES", "many"),
+        ("KCPSOCK_UDP", "fast"),
+        ("KCPSOCK_BUSY_POLL", "1"),
+        ("KCPSOCK_MEMORY", "1g"),
+        ("KCPSOCK_MEMORY", "-1"),
+    ],
 )
 def test_environment_is_checked(name, value):
     code = """
@@ -508,3 +515,132 @@ def test_under_gevents_monkey_patching():
     answer, threads = finish(python(code)).split()
     assert answer == "yes"
     assert int(threads) >= 2  # the engine's, and those of gevent's pool that look up names
+
+
+# --- processes that leave data unread
+
+LEAVER = """
+import sys, warnings
+import {module} as socket
+
+warnings.simplefilter("ignore")  # that sockets are left open
+sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+assert sock.recv(10, socket.MSG_WAITALL) == b"x" * 10
+{then}
+"""
+
+
+@needs_linux_calls
+@pytest.mark.parametrize("closes", [True, False], ids=["close", "exit"])
+def test_exit_with_unread_data_is_a_reset(net, closes):
+    if net.greenlets:
+        pytest.skip("the other end is a process")
+    server = net.listener()
+    then = 'sock.sendall(b"answer"); sock.recv(1, socket.MSG_PEEK)' + ("; sock.close()" if closes else "")
+    process = python(LEAVER.format(module=net.module.__name__, then=then), server.getsockname()[1])
+    conn, _ = net.accept(server)
+    conn.sendall(b"x" * 100)
+    assert read_exactly(conn, 6) == b"answer"
+    with pytest.raises(ConnectionResetError):
+        conn.recv(1)
+    assert conn.recv(1) == b""
+    finish(process)
+
+
+@needs_linux_calls
+def test_exit_resets_who_was_not_accepted(net):
+    if net.greenlets:
+        pytest.skip("the other end is a process")
+    process = python(
+        f"""
+        import sys, warnings
+        import {net.module.__name__} as socket
+
+        warnings.simplefilter("ignore")
+        server = socket.create_server(("127.0.0.1", 0))
+        print(server.getsockname()[1], flush=True)
+        conn, _ = server.accept()
+        assert conn.recv(1) == b"x"
+        """
+    )
+    address = ("127.0.0.1", int(process.stdout.readline()))
+    clients = [net.keep(net.create_connection(address, LONG_S)) for _ in range(20)]
+    clients[0].sendall(b"x")
+    assert clients[0].recv(1) == b""
+    for client in clients[1:]:
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    finish(process)
+
+
+def test_killed_process_with_unread_data_is_no_clean_end(threads):
+    # Nobody is left to tell it: the port's refusals do, or silence.
+    process = python(
+        """
+        import time, kcpsock
+        server = kcpsock.create_server(("127.0.0.1", 0))
+        print(server.getsockname()[1], flush=True)
+        conn, _ = server.accept()
+        conn.recv(10)
+        conn.sendall(b"half of it")
+        time.sleep(600)
+        """
+    )
+    profile = kcpsock.Profile(keepalive=0.2, keepalive_timeout=5)
+    address = ("127.0.0.1", int(process.stdout.readline()))
+    client = threads.keep(kcpsock.create_connection(address, LONG_S, profile=profile))
+    client.sendall(b"x" * 100)
+    assert read_exactly(client, 10) == b"half of it"
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=LONG_S)
+    with pytest.raises(OSError) as caught:
+        client.recv(1)
+    assert caught.value.errno in (errno.ECONNRESET, errno.ETIMEDOUT)
+
+
+def test_fork_last_copy_of_unread_data_is_a_reset(net):
+    if net.greenlets:
+        pytest.skip("forked")
+    client, conn = net.pair()
+    client.sendall(b"x" * 100)
+    assert conn.recv(10, socket.MSG_WAITALL) == b"x" * 10
+    told, tell = os.pipe()
+
+    def child():
+        client.close()
+        os.close(tell)
+        os.read(told, 1)
+        conn.close()
+
+    pid = fork(child)
+    os.close(told)
+    conn.close()
+    client.settimeout(SHORT_S)
+    with pytest.raises(socket.timeout):
+        client.recv(1)
+    client.settimeout(LONG_S)
+    os.close(tell)
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    assert client.recv(1) == b""
+    assert joined(pid) == 0
+
+
+def test_fork_shutdown_with_unread_data_is_a_clean_end(net):
+    # As a forking server's child does with a request that it has not read to the end.
+    if net.greenlets:
+        pytest.skip("forked")
+    client, conn = net.pair()
+    client.sendall(b"x" * 100)
+    assert conn.recv(10, socket.MSG_WAITALL) == b"x" * 10
+
+    def child():
+        client.close()
+        conn.sendall(b"answer")
+        conn.shutdown(socket.SHUT_WR)
+        conn.close()
+
+    pid = fork(child)
+    conn.close()
+    assert read_all(client) == b"answer"
+    assert joined(pid) == 0

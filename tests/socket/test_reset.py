@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from .conftest import LONG_S, eventually, needs_linux_calls
+from .conftest import LONG_S, eventually, needs_linux_calls, read_available
 
 
 def abort(sock):
@@ -102,6 +102,17 @@ def test_linger_waits_until_all_is_acknowledged(net, pair):
         received += len(part)
     sending.join()
     assert received == 100_000
+
+
+def test_linger_close_returns_when_it_has_arrived(net):
+    # At this rate it takes a while; without SO_LINGER close() returns at once.
+    server = net.listener()
+    client = net.dial(server, **({"profile": net.Profile(rate_limit=100_000)} if net.is_kcp else {}))
+    conn, _ = net.accept(server)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, int(LONG_S)))
+    client.sendall(bytes(50_000))
+    client.close()
+    assert len(read_available(conn)) > 40_000  # acknowledged by the engine, which is about to hand out the rest
 
 
 def test_close_at_once_delivers_what_was_sent(net, pair):

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from kcpsock import _engine
+from kcpsock import _connections
 
 from .conftest import eventually, read_all, read_exactly
 
@@ -15,17 +15,17 @@ from .conftest import eventually, read_all, read_exactly
 def test_send_goes_past_the_descriptor_when_nothing_is_in_the_way(kcp):
     client, conn = kcp.pair()
     fd = client.fileno()
-    eventually(lambda: _engine.send_now(fd, b"past"))  # not while the engine is at work
+    eventually(lambda: _connections.send_now(fd, b"past"))  # not while the engine is at work
     assert read_exactly(conn, 4) == b"past"
-    assert _engine.send_now(fd, b"") == 0
-    assert _engine.send_now(fd, memoryview(b"abcdef")[::2]) == 0
-    assert _engine.send_now(fd, "text") == 0
+    assert _connections.send_now(fd, b"") == 0
+    assert _connections.send_now(fd, memoryview(b"abcdef")[::2]) == 0
+    assert _connections.send_now(fd, "text") == 0
     client.shutdown(kcp.SHUT_WR)
-    assert _engine.send_now(fd, b"late") == 0
+    assert _connections.send_now(fd, b"late") == 0
     with pytest.raises(BrokenPipeError):
         client.send(b"late")
     client.close()
-    assert _engine.send_now(fd, b"late") == 0
+    assert _connections.send_now(fd, b"late") == 0
     assert conn.recv(10) == b""
 
 
@@ -52,8 +52,16 @@ def test_send_from_a_forked_child_goes_through_the_descriptor(threads):
     client, conn = threads.pair()
     child = os.fork()
     if child == 0:
-        past = _engine.send_now(client.fileno(), b"child")
+        past = _connections.send_now(client.fileno(), b"child")
         client.sendall(b"child")
         os._exit(past)
     assert read_exactly(conn, 5) == b"child"
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_send_takes_a_first_write_whole(net):
+    # What the path does not take at once is buffered, as TCP does it: asyncio's start_tls() relies on it.
+    for _ in range(5):
+        _, conn = net.pair()
+        conn.setblocking(False)
+        assert conn.send(bytes(102400)) == 102400

@@ -111,7 +111,7 @@ def test_rate_limit(extra):
     rate, size = 400_000, 150_000
     burst = 4 * 1400 + 2 * 1400 * (1 + extra.get("dup", 0)) + 1000  # overdrawn by two packets; clocks of 1 ms
     start = time.monotonic()
-    with PlainPeer() as peer, peer.dial(rate_limit=rate, sockbuf=1 << 20, **extra) as client:
+    with PlainPeer() as peer, peer.dial(rate_limit=rate, sockbuf=1 << 20, mtu=1400, **extra) as client:
         client.setblocking(False)
         came, left = 0, memoryview(bytes(size))
         packet = None

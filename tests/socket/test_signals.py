@@ -4,11 +4,13 @@
 import os
 import signal
 import socket
+import struct
 import threading
+import time
 
 import pytest
 
-from .conftest import LONG_S, read_exactly
+from .conftest import LONG_S, read_available, read_exactly
 
 
 class Wanted(Exception):
@@ -108,3 +110,31 @@ def test_large_transfer_under_signals(net, alarms):
     receiving = net.spawn(read_exactly, conn, size)
     client.sendall(b"x" * size)
     assert len(receiving.join()) == size
+
+
+def test_linger_close_is_ended_by_a_handlers_exception(net, alarms):
+    client, conn = net.pair()
+    client.settimeout(0.3)
+    with pytest.raises(socket.timeout):
+        while True:
+            client.send(bytes(65536))  # until nothing fits any more: the peer does not read
+    client.settimeout(LONG_S)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+    alarms(stop)
+    before = time.monotonic()
+    with pytest.raises(Wanted):
+        client.close()
+    assert time.monotonic() - before < 60  # not when the time of SO_LINGER is over
+    assert client.fileno() == -1
+    assert conn.recv(1)
+
+
+def test_linger_close_goes_on_after_a_handler(net, alarms):
+    server = net.listener()
+    client = net.dial(server, **({"profile": net.Profile(rate_limit=100_000)} if net.is_kcp else {}))
+    conn, _ = net.accept(server)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, int(LONG_S)))
+    client.sendall(bytes(50_000))
+    alarms(lambda *_: None)
+    client.close()
+    assert len(read_available(conn)) > 40_000

@@ -93,3 +93,12 @@ def test_default_timeout(net):
 def test_negative_timeout(net):
     with pytest.raises(ValueError):
         net.socket().settimeout(-1)
+
+
+def test_timeout_longer_than_poll_can_count(kcp):
+    """poll(2) takes an int of ms, 24.8 days at most."""
+    server = kcp.listener()
+    client = kcp.socket()
+    client.settimeout(5_000_000)
+    client.connect(server.getsockname())
+    assert client.gettimeout() == 5_000_000

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import zfec
 
 from kcpsock._fec import _LABELS
-from kcpsock._native import ffi, lib
+from tests.support.bare import ffi, lib
 
 DATA, PARITY = 0xF1, 0xF2
 ROOM = ffi.new("uint8_t[]", 4096)

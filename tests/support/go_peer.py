@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""peer/, the Go program with kcp-go and smux in it, as an object: `go.listen(crypt="aes")` runs listen() there and
-gives its result; `go.start("listen", ...)` gives something to wait for."""
+"""The Go peer: gopeer/ is one program with kcp-go and smux in it, for the tests and for bench/. Here it is built, into
+build/, and here is how its parts are started.
+
+GoPeer is its part "calls" as an object: `go.listen(crypt="aes")` runs listen() there and gives its result;
+`go.start("listen", ...)` gives something to wait for.
+
+By hand, to see whether it can be had here: python -m tests.support.go_peer
+"""
 
 import concurrent.futures
 import itertools
@@ -8,17 +14,30 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
-from .programs import PATIENCE_S, Program, ProgramFailed
+from .programs import Program, ProgramFailed
+from .waiting import PATIENCE_S
 
-SOURCE = Path(__file__).with_name("peer")
-BUILD_DIR = SOURCE.parents[2] / "build" / "interop"
-HOW_TO_INSTALL = "install Go 1.24 or newer, and let `go build` in tests/interop/peer reach its module proxy once"
+SOURCE = Path(__file__).with_name("gopeer")
+PROGRAM = SOURCE.parents[2] / "build" / "gopeer"
+KCP_GO = "github.com/xtaci/kcp-go/v5"
 
 # What kcpsock's Profile is in the peer.
 DEFAULTS = {"mode": "fast3", "sndwnd": 1024, "rcvwnd": 1024, "mtu": 1400}
+
+
+def from_go_mod(word):
+    """What stands behind `word` in go.mod: a module's version, or Go's own for "go"."""
+    found = re.search(rf"^\s*{re.escape(word)} v?(\S+)", (SOURCE / "go.mod").read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1]
+
+
+HOW_TO_INSTALL = (
+    f"install Go {from_go_mod('go')} or newer, and let `go build` in tests/support/gopeer reach its module proxy once"
+)
 
 
 class GoPeerMissing(Exception):
@@ -29,27 +48,28 @@ class GoError(Exception):
     """A call failed in the peer."""
 
 
-def build():
-    """The path of the program, built from its sources as they are now. go itself skips what is up to date."""
+def command(part):
+    """The program's command line up to a part's own arguments: "calls", "bench" or "micro"."""
+    return str(PROGRAM), part
+
+
+def build(source=SOURCE, program=PROGRAM):
+    """Builds the program from its sources as they are now; go itself skips what is up to date."""
     if shutil.which("go") is None:
-        raise GoPeerMissing("no `go` on the PATH")
-    version = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, timeout=PATIENCE_S).stdout
-    number = re.match(r"go1\.(\d+)", version)
-    if number is None or int(number[1]) < 21:  # 1.21 to 1.23 may fetch the Go that go.mod asks for
-        raise GoPeerMissing(f"`go` is {version.strip() or 'broken'}")
-    BUILD_DIR.mkdir(parents=True, exist_ok=True)
-    program = BUILD_DIR / "go_peer"
-    built = _go("build", "-o", str(program), ".")
+        raise GoPeerMissing("there is no `go` on the PATH")
+    about = _go(source, "list", "-m")  # Go 1.21 and newer may fetch the Go that go.mod asks for; others fail
+    if about.returncode:
+        raise GoPeerMissing(f"this `go` does not do: {about.stderr.strip()}")
+    built = _go(source, "build", "-o", str(program), ".")
     if built.returncode:
-        fetched = _go("mod", "download")
+        fetched = _go(source, "mod", "download")
         if fetched.returncode:
             raise GoPeerMissing(f"its modules can't be had: {fetched.stderr.strip()}")
-        raise ProgramFailed(f"go build in {SOURCE}:\n{built.stderr}")
-    return program
+        raise ProgramFailed(f"go build in {source}:\n{built.stderr}")
 
 
-def _go(*arguments):
-    return subprocess.run(["go", *arguments], cwd=SOURCE, capture_output=True, text=True, timeout=600)
+def _go(source, *arguments):
+    return subprocess.run(["go", *arguments], cwd=source, capture_output=True, text=True, timeout=600)
 
 
 class Pending:
@@ -77,11 +97,11 @@ class Pending:
 class GoPeer:
     """The running program. Calls may be made from any thread."""
 
-    def __init__(self, path):
+    def __init__(self):
         self._lock = threading.Lock()
         self._waiting = {}
         self._numbers = itertools.count(1)
-        self._program = Program("the Go peer", [str(path)], self._take_line)
+        self._program = Program("the Go peer", command("calls"), self._take_line)
 
     @property
     def is_running(self):
@@ -104,7 +124,7 @@ class GoPeer:
         self._program.close()
 
     def _take_line(self, line):
-        if line:
+        if line is not None:
             answer = json.loads(line)
             with self._lock:
                 pending = self._waiting.pop(answer["id"])
@@ -114,3 +134,20 @@ class GoPeer:
             left, self._waiting = self._waiting, {}
         for pending in left.values():
             pending.answer.set_result(None)
+
+
+def main():
+    try:
+        build()
+    except GoPeerMissing as missing:
+        sys.exit(f"the Go peer can't be had: {missing}\n{HOW_TO_INSTALL}")
+    peer = GoPeer()
+    try:
+        for name, version in sorted(peer.versions().items()):
+            print(name, version)
+    finally:
+        peer.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A bad network for tests: a seeded UDP relay on loopback, a process of its own (lossylink.c, compiled at first use).
+"""A bad network for tests: a seeded UDP relay on loopback, a process of its own (lossylink*.c, compiled at first use).
 
     with LossyLink(("127.0.0.1", server_port), seed=7, delay_ms=20, loss=0.1, down={"loss": 0.3}) as link:
         client.connect(link.address)
@@ -8,6 +8,8 @@
 
 Knows nothing of sockets or subprocess, only of pipes and `posix`, the module under `os`: thus gevent's monkey-patching
 and a replaced sys.modules["socket"] leave it alone.
+
+The same between two network namespaces, for any program and for the kernel's TCP: tunlink.py.
 
 By hand: python -m tests.support.lossylink --target 127.0.0.1:4000 --loss 0.1
 """
@@ -25,17 +27,20 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["LossyLink", "LossyLinkError", "binary"]
+__all__ = ["Link", "LossyLink", "LossyLinkError", "binary"]
 
-SOURCE = Path(__file__).with_name("lossylink.c")
-BUILD_DIR = SOURCE.parents[2] / "build"
+HERE = Path(__file__).parent
+SOURCES = sorted(HERE.glob("lossylink*.c"))
+HEADERS = sorted(HERE.glob("lossylink*.h"))
+BUILD_DIR = HERE.parents[1] / "build"
 CFLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra")
 COMMAND_BYTES_MAX = 4000  # lossylink.c's line buffer holds 4096
 
 if TYPE_CHECKING:
     Value = float | tuple[float, float, float] | None
+    Self = TypeVar("Self", bound="Link")
 
 _build_lock = threading.Lock()
 
@@ -44,11 +49,11 @@ class LossyLinkError(RuntimeError):
     """The link cannot be built, refuses a setting, or is gone."""
 
 
-class LossyLink:
-    """A running link. Clients send to `.address`; each client address has its own socket towards the target.
+class Link:
+    """A running link, whatever its face. Its impairments, of both directions:
 
-    target          (host, port), numeric; an IPv6 target makes an IPv6 link
-    seed            of all random decisions; packet n of a direction has the same fate in each run
+    seed            of all random decisions; packet n of those that leave a direction's bottleneck has the same fate in
+                    each run
     delay_ms        one way
     jitter_ms       more delay, uniform in 0..jitter_ms per packet; keeps the order, so that in dense traffic it comes
                     close to a constant
@@ -58,19 +63,24 @@ class LossyLink:
                     out of it, and of loss while in it; None: off
     dup             probability of a second copy
     reorder         probability of being held back for reorder_ms on top, while later packets pass
-    rate            bytes of UDP payload per second; 0: no limit
-    queue           packets that wait for the rate limit, the one being sent included; more are dropped
-    up, down        other values for one direction, keyed as above: {"loss": 0.1}; up is to the target
-    clients         client addresses at a time; a new one on top takes the place of the one idle longest
+    rate_mbit       Mbit/s of IP packets, heads included; 0: no limit
+    queue_kib       of IP packets that wait for the rate limit, the one being sent included; more are dropped
+    path_mtu        longer IP packets vanish without a word; 0: none does
+    path_mtu_told   True: their sender is told, by ICMP; of TUN devices only
+    up, down        other values for one direction, keyed as above: {"loss": 0.1}; up is to the target, or to `far`
+
+    Of the whole:
+
     slots           packets under way per direction; more are dropped (pool_dropped)
     packet_bytes    longest payload passed on
-    buffer_bytes    of each of its sockets, each way; a burst that does not fit is kernel_dropped
     slack_us        due packets may leave this much later, in one batch; saves CPU where delays are long
+    sample_ms       counts and queues are noted so often, for samples(); 0: never
+    hurry           it runs before everyone else on its CPU, where it may
     """
 
     def __init__(
         self,
-        target: tuple[Any, ...],
+        face: Sequence[str],
         *,
         seed: int = 1,
         delay_ms: float = 0,
@@ -81,27 +91,27 @@ class LossyLink:
         dup: float = 0,
         reorder: float = 0,
         reorder_ms: float = 10,
-        rate: float = 0,
-        queue: int = 1000,
+        rate_mbit: float = 0,
+        queue_kib: float = 256,
+        path_mtu: int = 0,
+        path_mtu_told: bool = False,
         up: Mapping[str, Value] | None = None,
         down: Mapping[str, Value] | None = None,
-        clients: int = 4096,
         slots: int = 65536,
         packet_bytes: int = 2048,
-        buffer_bytes: int = 4 << 20,
         slack_us: int = 0,
+        sample_ms: int = 0,
+        hurry: bool = False,
     ) -> None:
         self.pid = 0  # first, for __del__
-        host, port = target[:2]
         both: dict[str, Value] = {
             "delay_ms": delay_ms, "jitter_ms": jitter_ms, "jitter_reorders": jitter_reorders, "loss": loss,
             "burst_loss": burst_loss, "dup": dup, "reorder": reorder, "reorder_ms": reorder_ms,
-            "rate": rate, "queue": queue,
+            "rate_mbit": rate_mbit, "queue_kib": queue_kib, "path_mtu": path_mtu,
+            "path_mtu_told": path_mtu_told,
         }  # fmt: skip
-        argv = [str(binary()), "--target", f"[{host}]:{port}" if ":" in host else f"{host}:{port}", "--seed", str(seed)]
-        argv += ["--clients", str(clients), "--slots", str(slots)]
-        argv += ["--packet-bytes", str(packet_bytes), "--buffer-bytes", str(buffer_bytes)]
-        argv += ["--slack-us", str(slack_us)]
+        argv = [str(binary()), *face, "--seed", str(seed), "--slots", str(slots), "--packet-bytes", str(packet_bytes)]
+        argv += ["--slack-us", str(slack_us), "--sample-ms", str(sample_ms), "--hurry", str(int(hurry))]
         for prefix, values in (("", both), ("up-", up or {}), ("down-", down or {})):
             for name, value in values.items():
                 argv += [f"--{prefix}{_dashed(name)}", _text(value)]
@@ -111,25 +121,32 @@ class LossyLink:
         self._final: dict[str, Any] | None = None
         self._owner = posix.getpid()
         self.pid, self._stdin, self._stdout = _spawn(argv)
-        ready = self._read_line()
-        if not ready.startswith("port "):
+        #: What it said when it was ready.
+        self.ready = self._read_line()
+        if self.ready.split()[:1] not in (["port"], ["ready"]):
             self._release()
-            raise LossyLinkError(ready or "lossylink ended without a word")
-        #: Where clients send to: (host, port).
-        self.address: tuple[str, int] = ("::1" if ":" in host else "127.0.0.1", int(ready.split()[1]))
+            raise LossyLinkError(self.ready or "lossylink ended without a word")
 
     def stats(self) -> dict[str, Any]:
         """The counts so far, all packets sent to the link before this call included; after close(), the final ones.
 
-        {"up": {...}, "down": {...}, "clients", "evicted", "seed"}; per direction, in packets: received, lost (of it
-        burst_lost), duplicated, reordered, queue_dropped, sent, held (under way now), blackholed, pool_dropped,
-        oversize, orphaned (client evicted), send_failed, refused (the target's port is closed; those were sent),
-        kernel_dropped (before the link saw them: the sender was too fast); received_bytes, sent_bytes; delay_us, the
-        sum of the delays given, and late_max_us, how late the link itself was at worst.
+        {"up": {...}, "down": {...}, "seed"}, of the relay "clients" and "evicted" too; per direction, in packets:
+        received, lost (of it burst_lost), duplicated, reordered, queue_dropped, mtu_dropped, sent, held (under way
+        now), blackholed, pool_dropped, oversize, orphaned (client evicted), send_failed, refused (the target's port is
+        closed; those were sent), kernel_dropped (before the link saw them: the sender was too fast); received_bytes,
+        sent_bytes, received_ip_bytes (with IP's heads); delay_us, the sum of the delays given; late_max_us, how late
+        the link itself was at worst, and late_packets, that it sent more than 1 ms late.
         """
         if self._final is not None:
             return self._final
         return _counts(self._ask("stats"))
+
+    def samples(self) -> dict[str, Any]:
+        """{"from_ns": of CLOCK_MONOTONIC, the first sample's, "every_ns", "up": [...], "down": [...]}; a sample is
+        [IP bytes in, IP bytes out, packets lost, packets dropped by the queue, all so far, and the queue's peak in
+        bytes since the sample before].
+        """
+        return _counts(self._ask("samples"))
 
     def set(
         self, *, up: Mapping[str, Value] | None = None, down: Mapping[str, Value] | None = None, **both: Value
@@ -159,7 +176,7 @@ class LossyLink:
             self._release()
         return self._final
 
-    def __enter__(self) -> LossyLink:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -171,7 +188,7 @@ class LossyLink:
             self.close()
 
     def __repr__(self) -> str:
-        return f"<LossyLink pid={self.pid} {shlex.join(self._words)}>"
+        return f"<{type(self).__name__} pid={self.pid} {shlex.join(self._words)}>"
 
     def _order(self, line: str) -> None:
         answer = self._ask(line)
@@ -210,10 +227,38 @@ class LossyLink:
         _wait(pid)
 
 
+class LossyLink(Link):
+    """The relay. Clients send to `.address`; each client address has its own socket towards the target.
+
+    target          (host, port), numeric; an IPv6 target makes an IPv6 link
+    clients         client addresses at a time; a new one on top takes the place of the one idle longest
+    buffer_bytes    of each of its sockets, each way; a burst that does not fit is kernel_dropped
+    listen          where it does, numeric; "": on loopback
+    """
+
+    def __init__(
+        self,
+        target: tuple[Any, ...],
+        *,
+        clients: int = 4096,
+        buffer_bytes: int = 4 << 20,
+        listen: str = "",
+        **settings: Any,
+    ) -> None:
+        host, port = target[:2]
+        face = ["--target", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+        listen = listen or ("::1" if ":" in host else "127.0.0.1")
+        face += ["--listen", f"[{listen}]:0" if ":" in listen else f"{listen}:0"]
+        super().__init__([*face, "--clients", str(clients), "--buffer-bytes", str(buffer_bytes)], **settings)
+        #: Where clients send to: (host, port).
+        self.address: tuple[str, int] = (listen, int(self.ready.split()[1]))
+
+
 def binary() -> Path:
-    """The path of the compiled link. Compiles it, with $CC or cc, unless this source was compiled by it before."""
+    """The path of the compiled link. Compiles it, with $CC or cc, unless these sources were compiled by it before."""
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
-    key = hashlib.sha256(repr((compiler, CFLAGS)).encode() + SOURCE.read_bytes()).hexdigest()[:16]
+    text = b"".join(path.read_bytes() for path in [*SOURCES, *HEADERS])
+    key = hashlib.sha256(repr((compiler, CFLAGS)).encode() + text).hexdigest()[:16]
     path = BUILD_DIR / f"lossylink-{key}"
     with _build_lock:
         if not path.exists():
@@ -226,11 +271,13 @@ def binary() -> Path:
 
 
 def compile_to(path: Path, compiler: Sequence[str], *flags: str) -> None:
-    """Compiles lossylink.c to `path`."""
+    """Compiles lossylink*.c to `path`."""
     program = shutil.which(compiler[0])
     if program is None:
-        raise LossyLinkError(f"cannot build {SOURCE}: no C compiler ({compiler[0]!r} not found); install gcc or set CC")
-    argv = [program, *compiler[1:], *CFLAGS, *flags, "-o", str(path), str(SOURCE)]
+        raise LossyLinkError(
+            f"cannot build {SOURCES[0]}: no C compiler ({compiler[0]!r} not found); install gcc or set CC"
+        )
+    argv = [program, *compiler[1:], *CFLAGS, *flags, "-o", str(path), *map(str, SOURCES)]
     pid, stdin, stdout = _spawn(argv)
     said = b""
     while chunk := posix.read(stdout, 65536):
@@ -240,7 +287,7 @@ def compile_to(path: Path, compiler: Sequence[str], *flags: str) -> None:
     _wait(pid)
     # The file, not the exit status: gevent's child watcher may have taken the status.
     if not path.exists():
-        raise LossyLinkError(f"cannot build {SOURCE}:\n{shlex.join(argv)}\n{said.decode(errors='replace')}")
+        raise LossyLinkError(f"cannot build {SOURCES[0]}:\n{shlex.join(argv)}\n{said.decode(errors='replace')}")
 
 
 def _spawn(argv: list[str]) -> tuple[int, int, int]:

@@ -9,17 +9,18 @@ import textwrap
 LONG_S = 30.0
 
 
-def python(code, *args, **environment):
+def python(code, *args, stdin=False, **environment):
     """A new interpreter that runs `code`."""
-    return start(["-W", "error", "-c", textwrap.dedent(code), *args], **environment)
+    return start(["-W", "error", "-c", textwrap.dedent(code), *args], stdin=stdin, **environment)
 
 
-def start(arguments, cwd=None, **environment):
+def start(arguments, cwd=None, *, stdin=False, **environment):
     """A new interpreter with these arguments, that finds what this one does."""
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
         cwd=cwd,
+        stdin=subprocess.PIPE if stdin else None,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

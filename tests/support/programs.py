@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""A program that a test runs beside itself: started, listened to, ended by its handle.
+"""A program that a test or a benchmark runs beside itself: started, listened to, ended by its handle.
 
 Whatever goes wrong with it becomes a ProgramFailed that holds its last lines of stderr.
 """
 
 import collections
+import contextlib
+import os
 import subprocess
 import threading
 
+from .waiting import PATIENCE_S
+
 LAST_LINES = 40
-PATIENCE_S = 60.0  # nothing takes so long unless it hangs
 
 
 class ProgramFailed(AssertionError):
@@ -17,20 +20,31 @@ class ProgramFailed(AssertionError):
 
 
 class Program:
-    """A running program; `with` ends it. Each line of its stdout goes to `take_line`, and b"" after the last."""
+    """A running program; `with` ends it. Each line of its stdout goes to `take_line`, and None after the last."""
 
-    def __init__(self, title, argv, take_line=lambda line: None):
+    def __init__(self, title, argv, take_line=lambda line: None, environment=None, cwd=None):
+        """environment: what differs from ours."""
         self.title = title
         self.said = collections.deque(maxlen=LAST_LINES)
         self._process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env={**os.environ, **(environment or {})},
+            cwd=cwd,
         )
         self._readers = [
             threading.Thread(target=self._read, args=(self._process.stdout, take_line), daemon=True),
-            threading.Thread(target=self._read, args=(self._process.stderr, self.said.append), daemon=True),
+            threading.Thread(target=self._read, args=(self._process.stderr, self._take_complaint), daemon=True),
         ]
         for reader in self._readers:
             reader.start()
+
+    @property
+    def pid(self):
+        return self._process.pid
 
     @property
     def is_running(self):
@@ -42,6 +56,10 @@ class Program:
         except BrokenPipeError:
             raise self.failed("it ended unasked") from None
 
+    def wait(self, seconds=PATIENCE_S):
+        """Until it has ended. -> its exit status"""
+        return self._process.wait(seconds)
+
     def failed(self, what):
         """The exception to raise."""
         if not self.is_running:
@@ -49,6 +67,15 @@ class Program:
             self._readers[1].join(PATIENCE_S)  # its last words
         lines = [line.decode(errors="replace").rstrip() for line in list(self.said)]
         return ProgramFailed("".join([f"{self.title}: {what}", *(f"\n    | {line}" for line in lines if line)]))
+
+    def end(self, seconds):
+        """Ends its stdin, which is the order to end; kills it when it has not followed in time. -> its exit status"""
+        with contextlib.suppress(OSError):  # unbuffered: nothing is lost that was not sent
+            self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        self.close()
+        return self._process.returncode
 
     def close(self):
         """Ends it, at once; for one that ends with its stdin that is as good."""
@@ -66,6 +93,10 @@ class Program:
     def __exit__(self, *_):
         self.close()
 
+    def _take_complaint(self, line):
+        if line is not None:
+            self.said.append(line)
+
     @staticmethod
     def _read(pipe, take):
         # Not by readline(): unbuffered, that is a system call per byte.
@@ -74,6 +105,6 @@ class Program:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 take(line)
-        take(rest)
         if rest:
-            take(b"")
+            take(rest)
+        take(None)

@@ -2,32 +2,16 @@
 """bench/compare.py: which way a ratio counts, what is judged against what, and how connections are shared out."""
 
 import dataclasses
-import importlib
-import pathlib
-import sys
 
 import pytest
 
-BENCH = pathlib.Path(__file__).resolve().parents[2] / "bench"
-
-
-@pytest.fixture(scope="module")
-def bench():
-    """Names of bench/, which is no package, and goes from sys.path again."""
-    sys.path.insert(0, str(BENCH))
-    try:
-        names = ("compare", "compare_table", "many", "scenarios")
-        yield {name: importlib.import_module(name) for name in names}
-    finally:
-        sys.path.remove(str(BENCH))
-
 
 def rate(bench, **goals):
-    return bench["scenarios"].Metric("rate", "MB/s", "server", "rate", higher_is_better=True, **goals)
+    return bench("scenarios").Metric("rate", "MB/s", "server", "rate", higher_is_better=True, **goals)
 
 
 def latency(bench, **goals):
-    return bench["scenarios"].Metric("p99", "us", "client", "p99_us", higher_is_better=False, **goals)
+    return bench("scenarios").Metric("p99", "us", "client", "p99_us", higher_is_better=False, **goals)
 
 
 def found(metric, **medians):
@@ -69,7 +53,7 @@ def test_limits_are_of_the_figure_itself_and_zero_is_one(bench):
 
 
 def test_the_yardstick_is_the_better_kcp_go_of_each_figure(bench):
-    judge = bench["compare"].judge
+    judge = bench("compare").judge
     metric = rate(bench, floor=3.0, aim=5.0)
     said = judge(metric, found(metric, kcpsock=600, kcp_go=100, kcp_go_1=150, TCP=2400))
     assert (said["of"], said["ratio"], said["verdict"]) == ("kcp-go GOMAXPROCS=1", 4.0, "met")
@@ -80,7 +64,7 @@ def test_the_yardstick_is_the_better_kcp_go_of_each_figure(bench):
 
 
 def test_without_kcp_go_or_without_us_there_is_no_ratio(bench):
-    judge = bench["compare"].judge
+    judge = bench("compare").judge
     metric = rate(bench, floor=3.0)
     assert judge(metric, found(metric, kcpsock=600, TCP=2400))["ratio"] is None
     assert judge(metric, found(metric, kcp_go=600))["ours"] is None
@@ -88,24 +72,24 @@ def test_without_kcp_go_or_without_us_there_is_no_ratio(bench):
 
 
 def test_every_row_of_the_table_has_floor_and_aim_on_the_same_side(bench):
-    rows = [metric for scenario in bench["scenarios"].load() for metric in scenario.metrics]
+    rows = [metric for scenario in bench("scenarios").load() for metric in scenario.metrics]
     judged = [metric for metric in rows if metric.floor]
     assert judged
     for metric in judged:
         assert metric.reaches(metric.aim, metric.floor), metric
-    names = [scenario.name for scenario in bench["scenarios"].load()]
+    names = [scenario.name for scenario in bench("scenarios").load()]
     assert len(set(names)) == len(names) and not any("," in name for name in names)
 
 
 def test_quick_changes_only_what_it_names(bench):
-    for scenario in bench["scenarios"].load():
+    for scenario in bench("scenarios").load():
         for full, quick in zip(scenario.arguments(False), scenario.arguments(True)):
             full, quick = (dict(flag.split("=") for flag in flags) for flags in (full, quick))
             assert {f"--{name}" for name in scenario.quick} >= {name for name in full if full[name] != quick[name]}
 
 
 def test_connections_are_shared_out_within_the_limit_of_descriptors(bench):
-    many = bench["many"]
+    many = bench("many")
     for wanted, limit in ((5000, 20000), (10000, 20000), (50000, 20000), (50000, 1 << 20), (10, 1024)):
         connections = many.allowed(wanted, limit)
         assert connections <= wanted and many.SERVER_DESCRIPTORS * connections < limit
@@ -127,11 +111,11 @@ def test_the_table_says_what_was_reached(bench):
                 "name": "sink",
                 "metrics": [dataclasses.asdict(metric)],
                 "rivals": rivals,
-                "verdicts": {"rate": bench["compare"].judge(metric, rivals)},
+                "verdicts": {"rate": bench("compare").judge(metric, rivals)},
             }
         ],
     }
-    _, _, row, guest, absent = bench["compare_table"].table(report)
+    _, _, row, guest, absent = bench("compare_table").table(report)
     assert row.split() == ["sink", "rate", "MB/s", "600", "100", "6.00", "3.0", "5.0", "0.25", "aim", "met"]
     assert guest.split() == ["sink", "the", "package", "aiokcp", "600", "2", "300.00"]
     assert absent.startswith("kcp: not installed")

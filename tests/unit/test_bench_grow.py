@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What bench/grow.py computes: exponents, bounds, the figures of a transfer. How fast anything is, no test asserts."""
 
-import importlib
 import json
 import math
 import random
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,17 +11,6 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    """bench(name): a module of bench/, which is no package; gone from sys.modules after the test."""
-    monkeypatch.syspath_prepend(str(BENCH))
-    before = set(sys.modules)
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if str(BENCH) in (getattr(sys.modules[name], "__file__", None) or ""):
-            del sys.modules[name]
 
 
 NS = (100, 300, 1000, 3000, 10000)
@@ -131,8 +118,7 @@ def test_each_sweep_has_its_file_and_its_verdicts(bench, tmp_path):
     assert [report["verdicts"] for report in reports] == [[], found]
 
 
-def test_a_sweep_runs_and_reports(require_peer, tmp_path):
-    require_peer("Go", shutil.which("go") is not None, "package golang, or the archive from the Go project's site")
+def test_a_sweep_runs_and_reports(go_program, tmp_path):
     command = [sys.executable, str(BENCH / "grow.py"), "--quick", "--only=cost", "--max-mb=1", f"--out={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stderr

@@ -3,7 +3,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,9 +27,8 @@ def report(done, out):
     return found
 
 
-def test_table_and_json(require_peer, tmp_path):
+def test_table_and_json(go_program, tmp_path):
     # Both peers know every name, and what they seal they can open.
-    require_peer("Go", shutil.which("go") is not None, "package golang, or the archive from the Go project's site")
     crypts = [name for name in _crypt.NAMES if name != "null"]
     names = {*(f"{name} open" for name in crypts), "aes seal", "FEC 10/3 encode", "FEC 10/3 decode 3 lost"}
     done = run(tmp_path, "--json", f"--measures={','.join(names)}")

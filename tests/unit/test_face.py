@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: MIT
 """kcpsock offers what the stdlib's module socket offers."""
 
+import doctest
 import inspect
+import re
 import socket
+import subprocess
+import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +26,9 @@ def test_all_names_are_there():
 
 def test_all_of_all_is_there():
     assert [name for name in kcpsock.__all__ if not hasattr(kcpsock, name)] == []
-    assert set(socket.__all__) <= set(kcpsock.__all__)
+    own = {*kcpsock.__implements__, *kcpsock.__extensions__}
+    assert set(kcpsock.__all__) == own | set(socket.__all__)
+    assert sorted(kcpsock.__all__) == kcpsock.__all__
 
 
 def test_lists_are_apart_and_complete():
@@ -84,12 +91,37 @@ def test_everything_has_a_docstring():
     ] == []
 
 
+def test_the_modules_example_runs(no_leaks):
+    tests = doctest.DocTestParser().get_doctest(kcpsock.__doc__, {}, "kcpsock", None, None)
+    assert len(tests.examples) >= 7
+    report = []
+    assert doctest.DocTestRunner(verbose=False).run(tests, out=report.append).failed == 0, "".join(report)
+
+
+def test_the_modules_docstring_names_what_is_added():
+    for name in kcpsock.__extensions__:
+        assert ("KCP_*" if name.startswith("KCP_") else name) in kcpsock.__doc__
+
+
+def test_version_is_that_of_the_package():
+    """As setuptools reads it from the source, where neither gevent nor the extension is to be had."""
+    pytest.importorskip("setuptools")
+    code = "import runpy, sys; sys.modules['gevent'] = None; sys.argv = ['setup.py', '-q', '--version']; " + (
+        "runpy.run_path('setup.py', run_name='__main__')"
+    )
+    root = Path(__file__).resolve().parents[2]
+    asked = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
+    assert asked.stdout.split() == [kcpsock.__version__], asked.stderr
+    assert re.fullmatch(r"\d+\.\d+\.\d+", kcpsock.__version__)
+
+
 def test_stats_has_the_snmp_names():
     snmp = (
         "BytesSent BytesReceived MaxConn ActiveOpens PassiveOpens CurrEstab InErrs InCsumErrors KCPInErrors InPkts "
         "OutPkts InSegs OutSegs InBytes OutBytes RetransSegs FastRetransSegs EarlyRetransSegs LostSegs RepeatSegs "
         "FECFullShardSet FECRecovered FECErrs FECParityShards FECShardSet FECShardMin RingBufferSndQueue "
-        "RingBufferRcvQueue RingBufferSndBuffer OOBPackets"
+        "RingBufferRcvQueue RingBufferSndBuffer OOBPackets OOBDrops SmuxErrors UdpSendDrops UdpRecvDrops ResetsSent "
+        "ResetsReceived CookiesSent ReflectedPkts BacklogDrops BusyPolls Moves Sessions Streams MemoryBytes"
     ).split()
     stats = kcpsock.stats()
     assert list(stats)[: len(snmp)] == snmp

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kcpsock import _engine
+from kcpsock import _engines
 from kcpsock._fec import coefficients
-from kcpsock._native import ffi, lib
+from tests.support.bare import ffi, lib
 from tests.support.fec import (
     CODES,
     DATA,
@@ -35,7 +35,7 @@ def wrap(ds, ps):
 @pytest.fixture(autouse=True, scope="module")
 def no_engine_runs():
     """One that other tests have started would still give memory back while these look at it."""
-    _engine._drain_and_stop()
+    _engines._drain_and_stop()
 
 
 @pytest.fixture(autouse=True)

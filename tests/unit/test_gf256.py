@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from kcpsock._native import ffi, lib
+from tests.support.bare import ffi, lib
 
 KERNELS = {name: getattr(lib, f"KS_GF_{name}") for name in ("PLAIN", "SSSE3", "AVX2", "GFNI", "NEON", "GFNI_AVX2")}
 

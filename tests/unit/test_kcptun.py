@@ -112,6 +112,18 @@ def test_no_fec(load, shards):
     assert load({"datashard": shards[0], "parityshard": shards[1]}).fec is None
 
 
+@pytest.mark.parametrize(
+    "config,field,value",
+    [
+        ({"keepalive": 1}, "keepalive", 1),
+        ({"keepalive": 30}, "keepalive", 30),
+        ({"datashard": 1, "parityshard": 1}, "fec", (1, 1)),
+    ],
+)
+def test_smallest_and_largest(load, config, field, value):
+    assert getattr(load(config), field) == value
+
+
 def test_case_and_null_are_as_in_go(load):
     assert load('{"SndWnd": 77, "Key": "k", "rcvwnd": null, "NOCOMP": null}') == fields(sndwnd=77, key="k")
 
@@ -122,8 +134,9 @@ def test_crypts_without_a_key(load, crypt):
 
 
 def test_unknown_key_is_warned_of(load):
-    with pytest.warns(UserWarning, match="config.json.*'sndwind'"):
+    with pytest.warns(UserWarning, match="config.json.*'sndwind'") as warned:
         assert load({"sndwind": 5}) == fields()
+    assert warned[0].filename == __file__  # it names the caller's line
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load({"log": "x", "conn": 3})

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import warnings
 import weakref
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 import kcpsock
-from kcpsock import Profile, _engine, _oob
+from kcpsock import Profile, _connections, _oob
 from kcpsock._errors import error_of
 
 LONG_S = 10
@@ -43,8 +44,8 @@ def engine(monkeypatch):
     """A reader of its own: engine.send(id, data) is a packet that arrived; engine.options is what C was told."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     options = []
-    monkeypatch.setattr(_engine, "oob_fd", ours.fileno)
-    monkeypatch.setattr(_engine, "set_option", lambda fd, option, value: options.append((fd, option, value)))
+    monkeypatch.setattr(_connections, "oob_fd", ours.fileno)
+    monkeypatch.setattr(_connections, "set_option", lambda fd, option, value: options.append((fd, option, value)))
     monkeypatch.setattr(_oob, "_reader", None)
     with ours, theirs:
         yield SimpleNamespace(
@@ -70,7 +71,7 @@ def test_packets_come_to_their_handler(engine):
     one, two = Gate(), Gate()
     first, second = registered(one), registered(two)
     assert 0 < first.id < second.id
-    assert engine.options == [(7, _engine.OPT_OOB, first.id), (7, _engine.OPT_OOB, second.id)]
+    assert engine.options == [(7, _connections.OPT_OOB, first.id), (7, _connections.OPT_OOB, second.id)]
     engine.send(second.id, b"to two")
     engine.send(first.id, b"to one")
     engine.send(first.id, b"")
@@ -171,6 +172,23 @@ def test_stop_does_not_wait_for_ever(engine, monkeypatch):
     reader.socket.close()
 
 
+def test_stop_leaves_the_packets_that_wait(engine, monkeypatch):
+    monkeypatch.setattr(_oob, "_EXIT_WAIT_S", 0.01)
+    got = []
+
+    def stop(data):
+        got.append(data)
+        engine.send(registration.id, b"second")
+        _oob._stop()
+
+    registration = registered(stop)
+    reader = _oob._reader
+    engine.send(registration.id, b"first")
+    assert reader.ended.acquire(timeout=LONG_S)
+    reader.socket.close()
+    assert got == [b"first"]
+
+
 def test_a_forked_child_starts_anew(engine):
     gate = Gate()
     registration = registered(gate)
@@ -187,9 +205,9 @@ def test_a_forked_child_starts_anew(engine):
 
 EXIT = """
 import socket, struct, threading, time
-from kcpsock import _engine, _oob
+from kcpsock import _connections, _oob
 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-_engine.oob_fd, _engine.set_option = ours.fileno, lambda *_: None
+_connections.oob_fd, _connections.set_option = ours.fileno, lambda *_: None
 came = threading.Event()
 registration = _oob.Registration(lambda data: came.set())
 _oob.switch_on(0, registration)
@@ -205,6 +223,16 @@ def test_interpreter_exit(before):
         [sys.executable, "-W", "error", "-c", before + EXIT], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "came\n", "")
+
+
+SLOW = EXIT.replace("came.set()", "(came.set(), time.sleep(0.3), print('finished', flush=True))")
+
+
+def test_interpreter_exit_waits_for_a_handler_at_work():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SLOW], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["came", "finished"], "")
 
 
 # --- the socket's methods
@@ -249,7 +277,7 @@ def test_send_oob_of_an_ordinary_socket():
 
 def test_send_oob_passes_bytes_on(pair, monkeypatch):
     sent = []
-    monkeypatch.setattr(_engine, "send_oob", lambda fd, data: sent.append((fd, data)))
+    monkeypatch.setattr(_connections, "send_oob", lambda fd, data: sent.append((fd, data)))
     client, _ = pair
     for data in (b"a", bytearray(b"b"), memoryview(b"c-c")[::2], b""):
         assert client.send_oob(data) is None
@@ -263,20 +291,20 @@ def test_send_oob_explains_errors(pair, monkeypatch):
         def fail(fd, data):
             raise error_of(code)
 
-        monkeypatch.setattr(_engine, "send_oob", fail)
+        monkeypatch.setattr(_connections, "send_oob", fail)
         return oob_errno(client.send_oob, bytes(1500))
 
     code, text = fail_with(errno.EOPNOTSUPP)
     assert code == errno.EOPNOTSUPP and "fec=(ds, ps)" in text
     code, text = fail_with(errno.EMSGSIZE)
-    assert code == errno.EMSGSIZE and "1500" in text and "1388" in text
+    assert code == errno.EMSGSIZE and "1500" in text and str(client.kcp_info().path_mtu - 12) in text
     assert fail_with(errno.ENOTSOCK)[0] == errno.ENOTCONN
     assert fail_with(errno.ENOMEM)[0] == errno.ENOMEM
 
 
 @pytest.mark.parametrize("crypt,most", [("null", 1388), ("aes", 1368), ("aes-128-gcm", 1360)])
 def test_largest_packet(crypt, most):
-    assert _oob.largest(Profile(key="k", crypt=crypt, fec=(10, 3))) == most
+    assert _oob.largest(Profile(key="k", crypt=crypt, fec=(10, 3)), 1400) == most
 
 
 def test_handler_must_be_callable():
@@ -297,14 +325,14 @@ def test_handler_from_connect_to_close(engine):
         client.connect(server.getsockname())
         fd = client.fileno()
         id = client._life.oob.id
-        assert engine.options == [(fd, _engine.OPT_OOB, id)]
+        assert engine.options == [(fd, _connections.OPT_OOB, id)]
         client.set_oob_handler(repr)
         assert client._life.oob.id > id
         duplicate = client.dup()
         client.close()
-        assert engine.options[-1] == (fd, _engine.OPT_OOB, duplicate._life.oob.id)
+        assert engine.options[-1] == (fd, _connections.OPT_OOB, duplicate._life.oob.id)
         duplicate.close()
-        assert engine.options[-1][1:] == (_engine.OPT_OOB, 0)
+        assert engine.options[-1][1:] == (_connections.OPT_OOB, 0)
 
 
 def test_handler_switched_off(engine, pair):
@@ -317,8 +345,23 @@ def test_handler_switched_off(engine, pair):
     engine.send(id, b"x")
     assert gate.take() == b"x"
     accepted.set_oob_handler(None)
-    assert engine.options == [(accepted.fileno(), _engine.OPT_OOB, value) for value in (id, 0)]
+    assert engine.options == [(accepted.fileno(), _connections.OPT_OOB, value) for value in (id, 0)]
     assert id not in _oob._registrations
+
+
+def test_handler_of_a_connection_that_has_ended(pair):
+    for one, other in (pair, pair[::-1]):
+        one.shutdown(kcpsock.SHUT_WR)
+        assert other.recv(1) == b""
+    client, _ = pair
+    deadline = time.monotonic() + LONG_S
+    while _connections.kind(client.fileno()) != _connections.NOT_KCP:  # the engine lets go of it
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    for handler in (print, None, print):
+        client.set_oob_handler(handler)
+    client.close()
+    assert client.fileno() == -1
 
 
 def test_handler_set_before_listen_is_not_the_listeners(engine):

@@ -2,7 +2,10 @@
 """Profile: every field's limits, messages, URLs, the default."""
 
 import dataclasses
+import json
 import pickle
+import pydoc
+import re
 import sys
 from urllib.parse import quote
 
@@ -29,11 +32,13 @@ def default_profile(monkeypatch):
 def test_defaults():
     profile = Profile()
     assert (profile.framing, profile.smux_version, profile.mode) == ("smux", 2, "fast2")
-    assert (profile.sndwnd, profile.rcvwnd, profile.mtu, profile.sockbuf) == (1024, 1024, 1400, 4 << 20)
+    assert (profile.sndwnd, profile.rcvwnd, profile.mtu, profile.sockbuf) == ("auto", "auto", "auto", 4 << 20)
+    assert (profile.packet_bytes, Profile(mtu=1200).packet_bytes) == (1400, 1200)
     assert (profile.stream, profile.ack_nodelay, profile.write_delay, profile.dscp) == (True, False, False, 0)
     assert (profile.keepalive, profile.keepalive_timeout) == (10, 30)
     assert (profile.key, profile.crypt, profile.cipher, profile.secret) == (None, None, "null", b"")
     assert (profile.fec, profile.dup, profile.rate_limit, profile.compress) == (None, 0, 0, False)
+    assert profile.max_streams == 1024
 
 
 @pytest.mark.parametrize(
@@ -76,9 +81,14 @@ def test_is_a_value():
         ("nc", 2),
         ("sndwnd", 0),
         ("sndwnd", 32769),
+        ("sndwnd", "wide"),
         ("rcvwnd", 0),
+        ("rcvwnd", "AUTO"),
         ("mtu", 49),
-        ("mtu", 1501),
+        ("mtu", "1400"),
+        ("max_streams", 0),
+        ("max_streams", 65537),
+        ("mtu", 1473),
         ("stream", 2),
         ("dscp", 64),
         ("crypt", "rot13"),
@@ -112,7 +122,7 @@ def test_value_out_of_range(field, value):
         ("sndwnd", 1.5),
         ("sndwnd", None),
         ("sndwnd", True),
-        ("mtu", "1400"),
+        ("mtu", None),
         ("stream", "yes"),
         ("keepalive", "10"),
         ("interval", "10"),
@@ -222,7 +232,7 @@ def test_fec(fec):
     hash(Profile(fec=fec))
 
 
-@given(st.sampled_from([None, *NAMES]), st.sampled_from([None, (10, 3)]), st.integers(50, 1500))
+@given(st.sampled_from([None, *NAMES]), st.sampled_from([None, (10, 3)]), st.integers(50, 1472))
 def test_mtu_leaves_room_for_kcp(crypt, fec, mtu):
     headers = (overhead(crypt) if crypt else 28) + (8 if fec else 0)
     if mtu - headers >= 50:
@@ -232,6 +242,28 @@ def test_mtu_leaves_room_for_kcp(crypt, fec, mtu):
         Profile(key=SECRET, crypt=crypt, fec=fec, mtu=mtu)
     for part in ("mtu", mtu, 50 + headers, headers, 50):
         assert str(part) in str(caught.value)
+
+
+@pytest.mark.parametrize("way", ["fields", "replace", "url", "kcptun"])
+def test_mtu_ends_where_kcp_go_stops_reading(way, tmp_path):
+    """kcp-go 5.7.5 hears no packet of more than 1,472 bytes: who asks for one is told, and why."""
+
+    def make(mtu):
+        if way == "kcptun":
+            (tmp_path / "kcptun.json").write_text(json.dumps({"remoteaddr": "h:1", "mtu": mtu}))
+            return Profile.from_kcptun(tmp_path / "kcptun.json")
+        if way == "url":
+            return Profile.from_url(f"kcp://h?mtu={mtu}")
+        return Profile(mtu=mtu) if way == "fields" else Profile().replace(mtu=mtu)
+
+    assert make(1472).mtu == 1472
+    with pytest.raises(ValueError, match="mtu is 1473; allowed is 'auto', 50 to 1472: IPv4's 1500 bytes less 28"):
+        make(1473)
+
+
+def test_mtu_too_small_is_told_its_own_reason():
+    with pytest.raises(ValueError, match="mtu is 49; allowed is 'auto', 50 to 1472$"):
+        Profile(mtu=49)
 
 
 def test_compress_needs_smux():
@@ -265,6 +297,7 @@ def test_from_url():
     assert Profile.from_url("kcp://host:4000?mode=fast3&sndwnd=512&stream=false&keepalive=2.5") == Profile(
         mode="fast3", sndwnd=512, stream=False, keepalive=2.5
     )
+    assert Profile.from_url("kcp://?sndwnd=auto&rcvwnd=auto") == Profile()
     assert Profile.from_url("kcp://") == Profile.from_url("kcp://host") == Profile()
     assert Profile.from_url("kcp://h?crypt=sm4&key=a%26b%20%C3%BC+c&fec=10,3&dup=1&rate_limit=1000000") == Profile(
         crypt="sm4", key="a&b \u00fc+c", fec=(10, 3), dup=1, rate_limit=1000000
@@ -278,6 +311,8 @@ def test_from_url():
         ("kcp://h?mtu=9000", "mtu"),
         ("kcp://h?mtu=many", "mtu"),
         ("kcp://h?mtu=", "mtu"),
+        ("kcp://h?mtu=Auto", "mtu"),
+        ("kcp://h?rcvwnd=wide", "'auto', 1 to 32768"),
         ("kcp://h?stream=perhaps", "stream"),
         ("kcp://h?mtu=1200&mtu=1300", "twice"),
         ("kcp://h?fec=10", "fec"),
@@ -342,8 +377,8 @@ def test_from_url_never_anything_but_value_error(text):
             "mode": st.sampled_from(sorted(_profile.MODES)),
             "interval": st.integers(10, 5000),
             "resend": st.integers(0, 16),
-            "sndwnd": st.integers(1, 32768),
-            "mtu": st.integers(100, 1500),
+            "sndwnd": st.integers(1, 32768) | st.just("auto"),
+            "mtu": st.integers(100, 1472) | st.just("auto"),
             "write_delay": st.booleans(),
             "keepalive": st.floats(0, 30),
             "dup": st.integers(0, 15),
@@ -410,7 +445,26 @@ def test_environment_wrong(monkeypatch):
 
 def test_every_field_is_described():
     table = _profile.as_markdown()
-    descriptions = _profile._descriptions()
-    assert set(descriptions) == set(FIELDS)
     for name in FIELDS:
         assert f"| {name} |" in table
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_help_shows_unit_range_default_and_meaning(name):
+    text = pydoc.plain(pydoc.render_doc(Profile))
+    metadata, default = FIELDS[name].metadata, FIELDS[name].default
+    (line, meaning) = re.search(rf"^ \|  {name}: (.*)\n \|      (.*)$", text, re.MULTILINE).groups()
+    allowed, _, shown = line.partition("; default: ")
+    assert allowed.endswith(metadata["unit"]) and meaning == metadata["meaning"] and len(meaning) > 5
+    if isinstance(metadata["allowed"], slice):
+        bounds = [str(metadata["allowed"].start), "to", str(metadata["allowed"].stop)]
+        word = [f"{metadata['word']!r},"] if metadata["word"] is not None else []
+        assert allowed.split()[: 3 + len(word)] == word + bounds
+    assert shown == (metadata["unset"] if default is None else repr(default))
+
+
+def test_what_has_a_unit_names_it():
+    unit_of = {name: field.metadata["unit"] for name, field in FIELDS.items() if field.metadata["unit"]}
+    ranges = {name for name, field in FIELDS.items() if isinstance(field.metadata["allowed"], slice)}
+    assert set(unit_of) == ranges - {"dscp"}
+    assert (unit_of["interval"], unit_of["mtu"], unit_of["keepalive"]) == ("ms", "bytes", "s")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The table of a socket's life, and the page that is printed from it."""
+"""The tables of a socket's life and of a stream's, and the page that is printed from them."""
 
 from pathlib import Path
 
@@ -7,12 +7,21 @@ import pytest
 
 from kcpsock import _states
 from kcpsock._states import TABLE, Event, State, following
+from tests.support import stream_states
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "states.md"
 
 
 def test_page_is_printed_from_the_table():
-    assert PAGE.read_text(encoding="utf-8") == _states.as_markdown(), "python -m kcpsock._states > docs/states.md"
+    printed = _states.as_markdown() + stream_states.as_markdown()
+    assert PAGE.read_text(encoding="utf-8") == printed, "python -m tests.support.stream_states > docs/states.md"
+
+
+@pytest.mark.parametrize("kind", stream_states.TITLES)
+def test_streams_steps_are_between_states_by_events(kind):
+    states, events, steps = stream_states.machine(stream_states.HEADER.read_text(encoding="utf-8"), kind)
+    assert {state for state, _ in steps} | set(steps.values()) == set(states)
+    assert {event for _, event in steps} == set(events)
 
 
 def test_every_state_answers_every_call():

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-// Many sessions with little to say, as crowd.py: each writes a message once a second and gets it back.
+// Many sessions with little to say, as bench/peers/crowd.py: each writes a message once a second and gets it back.
 
-package main
+package bench
 
 import (
 	"bytes"
@@ -15,6 +15,8 @@ import (
 	"time"
 
 	kcp "github.com/xtaci/kcp-go/v5"
+
+	"kcpsock/tests/support/gopeer/fatal"
 )
 
 const (
@@ -27,15 +29,15 @@ func runCrowdServer(o *options) {
 	go func() {
 		for {
 			s, err := l.AcceptKCP()
-			check(err)
-			o.applyTo(s)
+			fatal.If(err)
+			fatal.If(o.session.Apply(s))
 			go func() {
 				buffer := make([]byte, 4096)
 				for {
 					n, err := s.Read(buffer)
-					check(err)
+					fatal.If(err)
 					_, err = s.Write(buffer[:n])
-					check(err)
+					fatal.If(err)
 				}
 			}()
 		}
@@ -54,12 +56,12 @@ type visitors struct {
 func (v *visitors) ask(s *kcp.UDPSession, answer []byte) {
 	start := time.Now()
 	_, err := s.Write(v.message)
-	check(err)
+	fatal.If(err)
 	_, err = io.ReadFull(s, answer)
-	check(err)
+	fatal.If(err)
 	took := time.Since(start).Seconds() * 1e6
 	if !bytes.Equal(answer, v.message) {
-		fail("a message came back changed")
+		fatal.Exit("a message came back changed")
 	}
 	v.mutex.Lock()
 	v.latencies = append(v.latencies, took)

@@ -2,13 +2,15 @@
 
 // Many sessions that sent one byte each and then nothing: what bench/idle.py weighs from outside.
 
-package main
+package bench
 
 import (
 	"fmt"
 	"runtime/debug"
 
 	kcp "github.com/xtaci/kcp-go/v5"
+
+	"kcpsock/tests/support/gopeer/fatal"
 )
 
 // The server keeps no goroutine per session, and gives its garbage back before it is weighed: only what a session
@@ -19,10 +21,10 @@ func runIdleServer(o *options) {
 	one := make([]byte, 1)
 	for len(sessions) < o.sessions {
 		s, err := l.AcceptKCP()
-		check(err)
-		o.applyTo(s)
+		fatal.If(err)
+		fatal.If(o.session.Apply(s))
 		_, err = s.Read(one)
-		check(err)
+		fatal.If(err)
 		sessions = append(sessions, s)
 	}
 	debug.FreeOSMemory()
@@ -35,7 +37,7 @@ func runIdleClient(o *options) {
 	for len(sessions) < o.sessions {
 		s := dial(o)
 		_, err := s.Write([]byte{1})
-		check(err)
+		fatal.If(err)
 		sessions = append(sessions, s)
 	}
 	fmt.Println("connected", len(sessions))

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: MIT
 
-// kcp-go: listeners, connections, packet crypt, out-of-band packets, counters.
+// kcp-go: listeners, connections, out-of-band packets, counters.
 
-package main
+package calls
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/pbkdf2"
-	"crypto/sha1"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -18,7 +14,9 @@ import (
 	"time"
 
 	kcp "github.com/xtaci/kcp-go/v5"
-	"golang.org/x/crypto/chacha20poly1305"
+
+	"kcpsock/tests/support/gopeer/crypts"
+	"kcpsock/tests/support/gopeer/sessions"
 )
 
 type settings struct {
@@ -49,89 +47,36 @@ func strict(raw json.RawMessage, to any) error {
 	return d.Decode(to)
 }
 
-// Block ciphers and the like, by kcptun's names, with the bytes of the key that each takes.
-var ciphers = map[string]struct {
-	keyBytes int
-	make     func([]byte) (kcp.BlockCrypt, error)
-}{
-	"aes": {32, kcp.NewAESBlockCrypt}, "aes-128": {16, kcp.NewAESBlockCrypt}, "aes-192": {24, kcp.NewAESBlockCrypt},
-	"salsa20": {32, kcp.NewSalsa20BlockCrypt}, "blowfish": {32, kcp.NewBlowfishBlockCrypt},
-	"twofish": {32, kcp.NewTwofishBlockCrypt}, "cast5": {16, kcp.NewCast5BlockCrypt},
-	"3des": {24, kcp.NewTripleDESBlockCrypt}, "tea": {16, kcp.NewTEABlockCrypt}, "xtea": {16, kcp.NewXTEABlockCrypt},
-	"xor": {32, kcp.NewSimpleXORBlockCrypt}, "sm4": {16, kcp.NewSM4BlockCrypt}, "none": {32, kcp.NewNoneBlockCrypt},
-	"aes-128-gcm": {16, kcp.NewAESGCMCrypt},
-	// Not in kcptun: kcp-go wraps any cipher.AEAD.
-	"aes-192-gcm": {24, aead(newGCM)}, "aes-256-gcm": {32, aead(newGCM)},
-	"chacha20-poly1305": {32, aead(chacha20poly1305.New)},
-}
-
-func aead(make func([]byte) (cipher.AEAD, error)) func([]byte) (kcp.BlockCrypt, error) {
-	return func(key []byte) (kcp.BlockCrypt, error) {
-		a, err := make(key)
-		if err != nil {
-			return nil, err
-		}
-		return kcp.NewAEADCrypt(a), nil
-	}
-}
-
-func newGCM(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
-}
-
-// crypt returns nil for "null" and "": no crypt at all.
-func (s *settings) crypt() (kcp.BlockCrypt, error) {
-	if s.Crypt == "" || s.Crypt == "null" {
-		return nil, nil
-	}
-	c, ok := ciphers[s.Crypt]
-	if !ok {
-		return nil, fmt.Errorf("there is no crypt %q", s.Crypt)
-	}
-	pass, err := pbkdf2.Key(sha1.New, s.Key, []byte("kcp-go"), 4096, 32)
-	if err != nil {
-		return nil, err
-	}
-	return c.make(pass[:c.keyBytes])
-}
-
-func (s *settings) applyTo(u *kcp.UDPSession) error {
+// opened gives what the settings say of packets, and of a session.
+func (s *settings) opened() (*sessions.Port, *sessions.Settings, error) {
 	m, ok := modes[s.Mode]
 	if !ok {
-		return fmt.Errorf("there is no mode %q", s.Mode)
+		return nil, nil, fmt.Errorf("there is no mode %q", s.Mode)
 	}
-	u.SetNoDelay(m[0], m[1], m[2], m[3])
-	u.SetStreamMode(s.Stream == nil || *s.Stream)
-	u.SetWriteDelay(false)
-	u.SetWindowSize(s.Sndwnd, s.Rcvwnd)
-	if !u.SetMtu(s.MTU) {
-		return fmt.Errorf("kcp-go refuses mtu %d", s.MTU)
-	}
-	return nil
+	block, err := crypts.Open(s.Crypt, s.Key)
+	return &sessions.Port{Block: block, FECData: s.DS, FECParity: s.PS, SocketBufferedBytes: sockbufBytes}, &sessions.Settings{
+		Nodelay: m[0], Interval: m[1], Resend: m[2], NC: m[3],
+		Sndwnd: s.Sndwnd, Rcvwnd: s.Rcvwnd, MTU: s.MTU, Stream: s.Stream == nil || *s.Stream,
+	}, err
 }
 
 // A listener, with what its connections are set to.
 type listener struct {
 	*kcp.Listener
-	settings settings
+	settings *sessions.Settings
+	hasFEC   bool
 }
 
 func listen(s settings) (any, error) {
-	block, err := s.crypt()
+	port, set, err := s.opened()
 	if err != nil {
 		return nil, err
 	}
-	l, err := kcp.ListenWithOptions("127.0.0.1:0", block, s.DS, s.PS)
+	l, err := port.Listen("127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	l.SetReadBuffer(sockbufBytes)
-	l.SetWriteBuffer(sockbufBytes)
-	return map[string]int{"listener": keep(&listener{l, s}), "port": l.Addr().(*net.UDPAddr).Port}, nil
+	return map[string]int{"listener": keep(&listener{l, set, s.DS > 0}), "port": l.Addr().(*net.UDPAddr).Port}, nil
 }
 
 // accept takes the next session, or the next from that port: any packet begins one, also the last of a session whose
@@ -150,7 +95,7 @@ func accept(a struct {
 			return nil, err
 		}
 		if a.PeerPort == 0 || u.RemoteAddr().(*net.UDPAddr).Port == a.PeerPort {
-			return newConn(u, &l.settings)
+			return newConn(u, l.settings, l.hasFEC)
 		}
 		u.Close()
 	}
@@ -160,29 +105,27 @@ func dial(a struct {
 	settings
 	Addr string `json:"addr"`
 }) (any, error) {
-	block, err := a.crypt()
+	port, set, err := a.opened()
 	if err != nil {
 		return nil, err
 	}
-	u, err := kcp.DialWithOptions(a.Addr, block, a.DS, a.PS)
+	u, err := port.Dial(a.Addr)
 	if err != nil {
 		return nil, err
 	}
-	u.SetReadBuffer(sockbufBytes)
-	u.SetWriteBuffer(sockbufBytes)
-	return newConn(u, &a.settings)
+	return newConn(u, set, a.DS > 0)
 }
 
-func newConn(u *kcp.UDPSession, s *settings) (any, error) {
+func newConn(u *kcp.UDPSession, s *sessions.Settings, hasFEC bool) (any, error) {
 	c := &conn{ReadWriteCloser: u}
 	c.oob.came = sync.NewCond(&c.oob)
 	id := keep(c)
-	if s.DS > 0 {
+	if hasFEC {
 		if err := u.SetOOBHandler(c.takeOOB); err != nil {
 			return nil, err
 		}
 	}
-	return id, s.applyTo(u)
+	return id, s.Apply(u)
 }
 
 // ---- out of band ----

@@ -2,7 +2,7 @@
 
 // smux sessions over kcp-go connections, and their streams.
 
-package main
+package calls
 
 import (
 	"fmt"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-package main
+package micro
 
 import (
 	"bytes"
@@ -11,43 +11,10 @@ import (
 	"io"
 
 	kcp "github.com/xtaci/kcp-go/v5"
-	"golang.org/x/crypto/chacha20poly1305"
+
+	"kcpsock/tests/support/gopeer/crypts"
+	"kcpsock/tests/support/gopeer/fatal"
 )
-
-// On the wire before the payload, for all but AEADs: a nonce, then the payload's crc32; all of it is encrypted.
-const (
-	nonceBytes = 16
-	headBytes  = nonceBytes + 4
-)
-
-// kinds has the names that kcptun and kcpsock know, with the length of key that kcptun gives them. (Blowfish's and
-// twofish's speed doesn't depend on it.)
-var kinds = map[string]struct {
-	keyBytes int
-	open     func(key []byte) (kcp.BlockCrypt, error)
-}{
-	"none":              {32, kcp.NewNoneBlockCrypt},
-	"xor":               {32, kcp.NewSimpleXORBlockCrypt},
-	"salsa20":           {32, kcp.NewSalsa20BlockCrypt},
-	"aes":               {32, kcp.NewAESBlockCrypt},
-	"aes-192":           {24, kcp.NewAESBlockCrypt},
-	"aes-128":           {16, kcp.NewAESBlockCrypt},
-	"blowfish":          {32, kcp.NewBlowfishBlockCrypt},
-	"twofish":           {32, kcp.NewTwofishBlockCrypt},
-	"cast5":             {16, kcp.NewCast5BlockCrypt},
-	"3des":              {24, kcp.NewTripleDESBlockCrypt},
-	"tea":               {16, kcp.NewTEABlockCrypt},
-	"xtea":              {16, kcp.NewXTEABlockCrypt},
-	"sm4":               {16, kcp.NewSM4BlockCrypt},
-	"aes-128-gcm":       {16, kcp.NewAESGCMCrypt},
-	"aes-256-gcm":       {32, kcp.NewAESGCMCrypt},
-	"chacha20-poly1305": {32, newChaCha20Poly1305},
-}
-
-func newChaCha20Poly1305(key []byte) (kcp.BlockCrypt, error) {
-	aead, err := chacha20poly1305.New(key)
-	return kcp.NewAEADCrypt(aead), err
-}
 
 // A packet's way through the session's crypt, in place. The result of open is the payload, nil if the packet is bad.
 type crypt interface {
@@ -62,23 +29,23 @@ type checked struct {
 	entropy io.Reader
 }
 
-func (c *checked) around() (int, int) { return headBytes, 0 }
+func (c *checked) around() (int, int) { return crypts.HeadBytes, 0 }
 
 func (c *checked) seal(packet []byte) {
-	io.ReadFull(c.entropy, packet[:nonceBytes])
-	binary.LittleEndian.PutUint32(packet[nonceBytes:], crc32.ChecksumIEEE(packet[headBytes:]))
+	io.ReadFull(c.entropy, packet[:crypts.NonceBytes])
+	binary.LittleEndian.PutUint32(packet[crypts.NonceBytes:], crc32.ChecksumIEEE(packet[crypts.HeadBytes:]))
 	c.block.Encrypt(packet, packet)
 }
 
 func (c *checked) open(packet []byte) []byte {
 	c.block.Decrypt(packet, packet)
-	if binary.LittleEndian.Uint32(packet[nonceBytes:]) != crc32.ChecksumIEEE(packet[headBytes:]) {
+	if binary.LittleEndian.Uint32(packet[crypts.NonceBytes:]) != crc32.ChecksumIEEE(packet[crypts.HeadBytes:]) {
 		return nil
 	}
-	return packet[headBytes:]
+	return packet[crypts.HeadBytes:]
 }
 
-// authenticated is an AEAD as kcp-go's session uses it. (Its own type for that is not exported, its methods are.)
+// authenticated is an AEAD as kcp-go's session uses it.
 type authenticated struct {
 	aead    cipher.AEAD
 	entropy io.Reader
@@ -102,14 +69,12 @@ func (c *authenticated) open(packet []byte) []byte {
 }
 
 func newCrypt(name string) crypt {
-	kind, known := kinds[name]
-	if !known {
-		fail("--crypt %q: kcp-go has not got it", name)
-	}
-	key := make([]byte, kind.keyBytes)
+	kind, err := crypts.Find(name)
+	fatal.If(err)
+	key := make([]byte, kind.KeyBytes)
 	rand.Read(key)
-	block, err := kind.open(key)
-	check(err)
+	block, err := kind.Open(key)
+	fatal.If(err)
 	if aead, is := block.(cipher.AEAD); is {
 		return &authenticated{aead, kcp.NewEntropy()}
 	}
@@ -135,7 +100,7 @@ func cryptWork(o *options) work {
 	seal()
 	sealed := bytes.Clone(space)
 	if !bytes.Equal(c.open(packets[0]), payload) {
-		fail("%s: the payload did not come back", o.crypt)
+		fatal.Exit("%s: the payload did not come back", o.crypt)
 	}
 	switch o.op {
 	case "seal": // over and over, in place: what is sealed makes no difference
@@ -144,11 +109,11 @@ func cryptWork(o *options) work {
 		return work{func() { copy(space, sealed) }, func() {
 			for _, packet := range packets {
 				if c.open(packet) == nil {
-					fail("%s: a packet was bad", o.crypt)
+					fatal.Exit("%s: a packet was bad", o.crypt)
 				}
 			}
 		}, o.bytes * o.batch}
 	}
-	fail("crypt --op %q: seal or open is allowed", o.op)
+	fatal.Exit("crypt --op %q: seal or open is allowed", o.op)
 	return work{}
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 
-package main
+package micro
 
 import (
 	"bytes"
 	"crypto/rand"
 
 	"github.com/klauspost/reedsolomon"
+
+	"kcpsock/tests/support/gopeer/fatal"
 )
 
 const sizeBytes = 2 // each packet's length is coded with it, as kcp-go and kcpsock have it on the wire
@@ -15,24 +17,24 @@ const sizeBytes = 2 // each packet's length is coded with it, as kcp-go and kcps
 // it receives in maps and heaps. That is not exported.
 func fecWork(o *options) work {
 	codec, err := reedsolomon.New(o.data, o.parity)
-	check(err)
+	fatal.If(err)
 	group := make([][]byte, o.data+o.parity)
 	for i := range group {
 		group[i] = make([]byte, sizeBytes+o.bytes)
 		rand.Read(group[i])
 	}
-	check(codec.Encode(group))
+	fatal.If(codec.Encode(group))
 	total := o.groups * o.data * o.bytes
 	switch o.op {
 	case "encode":
 		return work{func() {}, func() {
 			for range o.groups {
-				check(codec.Encode(group))
+				fatal.If(codec.Encode(group))
 			}
 		}, total}
 	case "decode":
 		if o.losses < 1 || o.losses > o.parity || o.losses > o.data {
-			fail("--losses %d: 1 to %d", o.losses, min(o.parity, o.data))
+			fatal.Exit("--losses %d: 1 to %d", o.losses, min(o.parity, o.data))
 		}
 		d := &decoding{codec: codec, group: group, data: o.data, losses: o.losses}
 		d.arrived = make([][]byte, len(group))
@@ -43,7 +45,7 @@ func fecWork(o *options) work {
 			d.next(number)
 			for i := range o.data {
 				if !bytes.Equal(d.arrived[i], group[i]) {
-					fail("group %d: packet %d was not rebuilt", number, i)
+					fatal.Exit("group %d: packet %d was not rebuilt", number, i)
 				}
 			}
 		}
@@ -53,7 +55,7 @@ func fecWork(o *options) work {
 			}
 		}, total}
 	}
-	fail("fec --op %q: encode or decode is allowed", o.op)
+	fatal.Exit("fec --op %q: encode or decode is allowed", o.op)
 	return work{}
 }
 
@@ -79,5 +81,5 @@ func (d *decoding) next(number int) {
 			d.arrived[i] = nil
 		}
 	}
-	check(d.codec.ReconstructData(d.arrived))
+	fatal.If(d.codec.ReconstructData(d.arrived))
 }

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* The proof of an address: the hash behind cookies, cookies, and a listener that more strangers come to than it keeps in mind. */
+#include "world.h"
+
+#include "session/challenge.h"
+
+enum { PUSH = KS_KCP_PUSH, FULL = 1024 };
+
+/* The vectors of SipHash' authors: key 00 01 ... 0f, data 00 01 ... */
+static void test_siphash(void)
+{
+    static const struct {
+        size_t size;
+        uint64_t hash;
+    } known[] = {{0, 0x726fdb47dd0e0e31u}, {1, 0x74f839c593dc67fdu}, {7, 0xab0200f58b01d137u}, {8, 0x93f5f5799a932462u},
+                 {15, 0xa129ca6149be45e5u}, {16, 0x3f2acc7f57c29bdbu}, {63, 0x958a324ceb064572u}};
+    ks_siphash_key key;
+    uint8_t data[64];
+    for (uint8_t i = 0; i < 16; i++)
+        key.bytes[i] = i;
+    for (uint8_t i = 0; i < 64; i++)
+        data[i] = i;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        CHECK_EQ(ks_siphash(&key, data, known[i].size), known[i].hash);
+}
+
+static ks_addr address(uint32_t ip, uint16_t port)
+{
+    ks_addr a;
+    memset(&a, 0, sizeof a);
+    a.in4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(ip)};
+    return a;
+}
+
+static void test_cookie_is_for_one_peer_and_a_short_time(void)
+{
+    ks_siphash_key secret = {"a secret of our"}, other = {"another, theirs"};
+    const ks_addr peer = address(0x7f000001, 1000), near = address(0x7f000001, 1001), far = address(0x7f000002, 1000);
+    for (uint64_t now = 0; now < 3 * KS_COOKIE_MS; now += 777) {
+        uint32_t cookie = ks_cookie(&secret, &peer, 7, now);
+        CHECK(ks_cookie_is_good(&secret, &peer, 7, now, cookie));
+        CHECK(ks_cookie_is_good(&secret, &peer, 7, now + KS_COOKIE_MS, cookie));
+        CHECK(!ks_cookie_is_good(&secret, &peer, 7, now + 2 * KS_COOKIE_MS, cookie));
+        CHECK(!ks_cookie_is_good(&secret, &peer, 8, now, cookie));
+        CHECK(!ks_cookie_is_good(&secret, &near, 7, now, cookie));
+        CHECK(!ks_cookie_is_good(&secret, &far, 7, now, cookie));
+        CHECK(!ks_cookie_is_good(&other, &peer, 7, now, cookie));
+        CHECK(!ks_cookie_is_good(&secret, &peer, 7, now, cookie ^ 1));
+    }
+}
+
+static void test_answers_are_found_in_any_bytes(void)
+{
+    uint8_t packet[3 * KS_KCP_HEAD + 5];
+    uint32_t cookie = 0;
+    ks_challenge_write(packet, 7, 32, 0xabcdef01);
+    CHECK(!ks_challenge_find_untrusted(packet, KS_KCP_HEAD, &cookie)); /* it is the question */
+    packet[4] = KS_KCP_ACK;
+    CHECK(ks_challenge_find_untrusted(packet, KS_KCP_HEAD, &cookie) && cookie == 0xabcdef01);
+    /* Behind a segment with data. */
+    memmove(packet + KS_KCP_HEAD + 5, packet, KS_KCP_HEAD);
+    memset(packet, 0, KS_KCP_HEAD + 5);
+    packet[4] = PUSH;
+    packet[20] = 5;
+    CHECK(ks_challenge_find_untrusted(packet, 2 * KS_KCP_HEAD + 5, &cookie));
+    CHECK(!ks_challenge_find_untrusted(packet, 2 * KS_KCP_HEAD + 4, &cookie)); /* cut */
+    ks_put_le32(packet + 20, UINT32_MAX);
+    CHECK(!ks_challenge_find_untrusted(packet, 2 * KS_KCP_HEAD + 5, &cookie));
+}
+
+static void syn(world *w, world_route *x, uint32_t conv)
+{
+    uint8_t packet[KS_KCP_HEAD + KS_SMUX_HEAD] = {0};
+    ks_put_le32(packet, conv);
+    packet[4] = PUSH;
+    ks_put_le16(packet + 6, 32);
+    ks_put_le32(packet + 20, KS_SMUX_HEAD);
+    ks_smux_head(packet + KS_KCP_HEAD, 2, KS_SMUX_SYN, 0, 1);
+    world_stranger_send(w, x, packet, sizeof packet);
+    world_run(w, MS); /* or a thousand challenges would be due at one moment, more than a socket's buffer takes */
+}
+
+/* As many half-open sessions as there may be: further openers get a cookie and leave nothing, until one answers it. */
+static void test_full_of_strangers(void)
+{
+    world w;
+    ks_profile p = world_profile();
+    world_open(&w, 1, 10 * MS);
+    world_listen(&w, &p, NULL, 5);
+    world_route *x = world_stranger(&w), *honest = world_stranger(&w);
+    const ks_core *core = w.host[SERVER].core;
+    for (uint32_t conv = 1; conv <= FULL; conv++)
+        syn(&w, x, conv);
+    CHECK_EQ(core->session_count, FULL);
+    uint64_t held = ks_mem_used();
+    for (uint32_t conv = FULL + 1; conv <= 3 * FULL; conv++)
+        syn(&w, x, conv);
+    CHECK_EQ(core->session_count, FULL);
+    CHECK_EQ(core->count.cookies_sent, 2 * FULL);
+    CHECK(ks_mem_used() <= held + 4096);
+
+    syn(&w, honest, 77);
+    CHECK_EQ(core->session_count, FULL);
+    uint32_t cookie = ks_get_le32(honest->challenge + 8);
+    world_stranger_proves(&w, honest); /* the cookie, ... */
+    CHECK_EQ(core->session_count, FULL + 1);
+    CHECK(ks_get_le32(honest->challenge + 8) != cookie);
+    CHECK(host_accept(w.listener) < 0);
+    world_stranger_proves(&w, honest); /* ... and the session's own challenge; the SYN comes again by its timeout */
+    syn(&w, honest, 77);
+    int fd = host_accept(w.listener);
+    CHECK(fd >= 0);
+    close(fd);
+
+    /* A real client beside them. */
+    int a = world_connect(&w, &p, NULL), b = -1;
+    WORLD_UNTIL(&w, SECOND, world_accepted(&w, &b));
+    world_run(&w, 20 * MS);
+    CHECK((world_poll(a) & POLLOUT) != 0);
+    world_close_app(&a);
+    world_close_app(&b);
+    world_run(&w, 60 * SECOND);
+    CHECK_EQ(core->session_count, 0);
+    world_close(&w);
+}
+
+/* A challenge that gets lost, or its answer, is asked again; what is answered late counts too. */
+static void test_lost_challenges_are_asked_again(void)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        world w;
+        ks_profile p = world_profile();
+        int b = -1;
+        world_open(&w, seed, 25 * MS);
+        for (int i = 0; i < HOSTS; i++)
+            (void)net_add(&w.path[i], net_loss(30));
+        world_listen(&w, &p, NULL, 5);
+        int a = world_connect(&w, &p, NULL);
+        WORLD_UNTIL(&w, 10 * SECOND, world_accepted(&w, &b));
+        world_close_app(&a);
+        world_close_app(&b);
+        world_run(&w, 90 * SECOND);
+        world_close(&w);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const check_test tests[] = {
+        TEST(test_siphash), TEST(test_cookie_is_for_one_peer_and_a_short_time), TEST(test_answers_are_found_in_any_bytes),
+        TEST(test_full_of_strangers), TEST(test_lost_challenges_are_asked_again),
+    };
+    return check_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}
