@@ -131,7 +131,7 @@ static int run_relisten(ks_engine *e, ks_note *n)
 static int run_reset(ks_engine *e, ks_note *n);
 
 /* The lobby of the closed listener whose sessions hold this socket, or a new one. Held and referred to, for us. */
-static int find_lobby(int udp_fd, const ks_settings *with, int backlog, ks_lobby **lobby, bool *found)
+static int find_lobby(int udp_fd, const ks_settings *with, int backlog, int engines, ks_lobby **lobby, bool *found)
 {
     open_note look = {.note = {.run = run_find}, .inode = ks_front_inode(udp_fd), .with = *with};
     int answer = -ENOENT;
@@ -144,7 +144,7 @@ static int find_lobby(int udp_fd, const ks_settings *with, int backlog, ks_lobby
         ks_lobby_reopen(look.lobby, backlog);
     else if (answer != -ENOENT && answer != -ESHUTDOWN)
         return answer;
-    *lobby = *found ? look.lobby : ks_lobby_new(backlog);
+    *lobby = *found ? look.lobby : ks_lobby_new(backlog, engines);
     return *lobby == NULL ? -ENOMEM : 0;
 }
 
@@ -153,7 +153,7 @@ static int spread_listener(ks_engine *const *e, open_note *o, int count, int bac
 {
     ks_lobby *lobby = NULL;
     bool found;
-    int error = find_lobby(o[0].udp_fd, &o[0].with, backlog, &lobby, &found), listening = 0;
+    int error = find_lobby(o[0].udp_fd, &o[0].with, backlog, count, &lobby, &found), listening = 0;
     if (error < 0)
         return error;
     for (int i = 0; i < count && error == 0; i++) {

@@ -55,6 +55,7 @@
     ENGINE(backlog_drops, "BacklogDrops", "connections refused, or kept waiting, because accept() was too far behind or no descriptor was free") \
     ENGINE(busy_polls, "BusyPolls", "waits of an engine that began by polling (KCPSOCK_BUSY_POLL)") \
     ENGINE(moves, "Moves", "times that a peer went on from another address, or this end did") \
+    ENGINE(stray_pkts, "StrayPkts", "packets of such a peer that came to another engine than its connection's, and were passed on") \
     MOMENT(sessions, "Sessions", "KCP sessions at the moment") \
     MOMENT(streams, "Streams", "smux streams, or sessions of raw framing, at the moment") \
     MOMENT(memory_bytes, "MemoryBytes", "bytes at the moment that the data plane has allocated") \

@@ -23,6 +23,7 @@
     EACH(KS_RANK_CRYPTS, "crypts.table_lock", "the table of crypts") \
     EACH(KS_RANK_GIL, "the GIL", "Python, while C calls a codec or a cipher of its") \
     EACH(KS_RANK_LOBBY, "lobby.lock", "what the ports of one listener share") \
+    EACH(KS_RANK_STRAYS, "strays.lock", "packets on their way to another port of a lobby") \
     EACH(KS_RANK_NOTES, "engine.lock", "an engine's notes and their answers") \
     EACH(KS_RANK_OOB, "oob.lock", "the making of the pair for out-of-band packets") \
     EACH(KS_RANK_KNOWN, "known.table_lock", "what is known of the paths to peers") \

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "engine/moving.h"
+#include "engine/peers.h"
 #include "os/front.h"
 
 #define WAITING_MAX 65536u
@@ -157,6 +159,8 @@ bool ks_port_offer(ks_session_owner *owner, ks_stream *st)
 {
     ks_port *p = ks_port_of(owner);
     ks_port_uncount_half_open(p, st->session);
+    if (ks_port_lets_move(p))
+        ks_peers_list(p, st->session);
     if (p->front.fd < 0 || p->waiting >= WAITING_MAX)
         return false;
     append_stream(&p->wait_head, &p->wait_tail, st);

@@ -94,7 +94,7 @@ static int make_wake(ks_engine *e)
         return -errno;
     e->wake.fd = fds[0];
     e->wake.kind = KS_SOURCE_WAKE;
-    e->wake_fd = e->ports.wake_fd = fds[1];
+    e->wake_fd = e->ports.bell.wake_fd = fds[1];
     ks_front_own(fds[0]);
     ks_front_own(fds[1]);
     for (int i = 0; i < 2; i++)
@@ -277,6 +277,7 @@ static void on_event(ks_source *src)
         while (read(src->fd, waste, sizeof waste) > 0)
             ;
         src->readable = false;
+        ks_ports_take_strays(&KS_OWNER(src, ks_engine, wake)->ports);
         ks_ports_bury_idle(&KS_OWNER(src, ks_engine, wake)->ports);
         break;
     case KS_SOURCE_PORT:

@@ -133,15 +133,25 @@ static ks_session *begin_session(ks_port *p, const ks_addr *from, const ks_addr 
     return s;
 }
 
-/* The session of a KCP packet, begun by it if need be. */
-static ks_session *session_for(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size)
+/* -> whether the session of this conversation is at another of the lobby's ports, and the packet on its way there. What may begin
+ * one stays: it may be another peer's first, of the same number by chance or by choice. */
+static bool passes_on(const ks_port *p, uint32_t conv, const ks_opened *o, const uint8_t *kcp)
+{
+    bool first = kcp != NULL && kcp[4] == KS_KCP_PUSH && ks_get_le32(kcp + 12) == 0;
+    bool passed = p->strays != NULL && !o->stray && !first && ks_port_lets_move(p) && ks_strays_pass(p->strays, p->place, conv, o);
+    p->core->count.stray_pkts += passed;
+    return passed;
+}
+
+/* The session of a KCP packet, which is the last `size` bytes of what was opened; begun by it if need be. */
+static ks_session *session_for(ks_port *p, const ks_opened *o, const uint8_t *packet, size_t size)
 {
     if (size < KS_KCP_HEAD) {
         p->core->count.in_errs++;
         return NULL;
     }
     uint32_t conv = ks_get_le32(packet);
-    ks_session *s = ks_peers_find(p, from, conv);
+    ks_session *s = ks_peers_find(p, o->from, conv);
     if (s != NULL) {
         if (!s->credit.validated) /* together they fit into memory, alone one has all that it wants */
             ks_kcp_take_most(&s->kcp, HALF_OPEN_PKTS / ks_max32(1, p->half_open));
@@ -153,19 +163,21 @@ static ks_session *session_for(ks_port *p, const ks_addr *from, const ks_addr *l
     }
     ks_session *elsewhere = ks_peers_find_anywhere(p, conv);
     if (elsewhere != NULL && ks_port_lets_move(p)) {
-        if (ks_moving_input_untrusted(p, elsewhere, from, local, packet, size))
+        if (ks_moving_input_untrusted(p, elsewhere, o->from, o->local, packet, size))
             return elsewhere;
-        if (ks_get_le32(packet + 12) != 0) /* else it may be another peer's first, of the same number by chance or by choice */
+        if (ks_get_le32(packet + 12) != 0) /* else as passes_on() says */
             return NULL;
     }
-    bool answered = p->front.fd >= 0 && has_cookie(p, from, conv, packet, size);
-    if (!answered && (p->front.fd < 0 || !begins_session(p, packet, size))) {
+    if (passes_on(p, conv, o, packet))
+        return NULL;
+    bool answered = p->front.fd >= 0 && !o->stray && has_cookie(p, o->from, conv, packet, size);
+    if (!answered && (p->front.fd < 0 || o->stray || !begins_session(p, packet, size))) {
         p->core->count.in_errs++;
-        if (elsewhere == NULL) /* or who is there would be told that its connection is none */
-            refuse(p, from, local, packet, size);
+        if (elsewhere == NULL && !o->stray) /* or who is there would be told that its connection is none */
+            refuse(p, o->from, o->local, packet, size);
         return NULL;
     }
-    return begin_session(p, from, local, conv, answered);
+    return begin_session(p, o->from, o->local, conv, answered);
 }
 
 static void input_fec(ks_port *p, ks_session *s, const uint8_t *packet, size_t size)
@@ -188,40 +200,70 @@ static bool skip_parity(ks_port *p, const ks_addr *from, const uint8_t *packet, 
     return true;
 }
 
-static void input_data(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size)
+static void input_data(ks_port *p, const ks_opened *o)
 {
-    ks_session *s = session_for(p, from, local, packet + KS_FEC_HEAD, size - KS_FEC_HEAD);
+    ks_session *s = session_for(p, o, o->data + KS_FEC_HEAD, o->size - KS_FEC_HEAD);
     if (s == NULL)
         return;
     ks_peers_note_fec(p, s);
-    input_fec(p, s, packet, size);
+    input_fec(p, s, o->data, o->size);
 }
 
 /* A parity packet names no conversation: it goes to the session at that address that has FEC. Were there several, which
  * no known peer makes, the wrong one would rebuild packets of another conversation, and KCP refuse them. */
-static void input_parity(ks_port *p, const ks_addr *from, const uint8_t *packet, size_t size)
+static void input_parity(ks_port *p, const ks_opened *o)
 {
-    ks_session *s = ks_peers_find_fec(p, from);
+    ks_session *s = ks_peers_find_fec(p, o->from);
     if (s != NULL)
-        input_fec(p, s, packet, size);
+        input_fec(p, s, o->data, o->size);
+    else if (!o->stray && p->strays != NULL && ks_strays_pass_after(p->strays, p->place, o))
+        p->core->count.stray_pkts++;
     else
         p->core->count.in_errs++;
 }
 
-static void input_oob(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size)
+static void input_oob(ks_port *p, const ks_opened *o)
 {
-    if (size < KS_FEC_HEAD + 4) {
+    if (o->size < KS_FEC_HEAD + 4) {
         p->core->count.in_errs++;
         return;
     }
-    uint32_t conv = ks_get_le32(packet + KS_FEC_HEAD);
-    ks_session *s = ks_peers_find(p, from, conv);
-    if (s == NULL && p->front.fd >= 0 && p->owner.profile.framing == KS_FRAMING_RAW && ks_peers_find_anywhere(p, conv) == NULL)
-        s = begin_session(p, from, local, conv, false); /* as kcp-go does */
+    uint32_t conv = ks_get_le32(o->data + KS_FEC_HEAD);
+    ks_session *s = ks_peers_find(p, o->from, conv);
+    if (s == NULL && passes_on(p, conv, o, NULL))
+        return;
+    if (s == NULL && p->front.fd >= 0 && !o->stray && p->owner.profile.framing == KS_FRAMING_RAW &&
+        ks_peers_find_anywhere(p, conv) == NULL)
+        s = begin_session(p, o->from, o->local, conv, false); /* as kcp-go does */
     if (s == NULL)
         p->core->count.oob_drops++;
     else
-        ks_session_input_oob(s, packet + KS_FEC_HEAD + 4, size - KS_FEC_HEAD - 4);
+        ks_session_input_oob(s, o->data + KS_FEC_HEAD + 4, o->size - KS_FEC_HEAD - 4);
+}
+
+static void input_opened(ks_port *p, const ks_opened *o)
+{
+    if (p->owner.link.crypt != NULL && ks_nonces_is_own(&p->owner.link.nonces, o->nonce)) {
+        p->core->count.reflected_pkts++;
+        return;
+    }
+    /* The two bytes after the first four tell FEC from bare KCP, whose command is 81 to 84. */
+    switch (o->size >= KS_FEC_HEAD ? ks_get_le16(o->data + 4) : 0) {
+    case KS_FEC_DATA:
+        input_data(p, o);
+        break;
+    case KS_FEC_PARITY:
+        input_parity(p, o);
+        break;
+    case KS_FEC_OOB:
+        input_oob(p, o);
+        break;
+    default: {
+        ks_session *s = session_for(p, o, o->data, o->size);
+        if (s != NULL)
+            ks_session_input_untrusted(s, o->data, o->size);
+    }
+    }
 }
 
 void ks_port_input_untrusted(ks_port *p, const ks_addr *from, const ks_addr *local, uint8_t *packet, size_t size)
@@ -230,32 +272,31 @@ void ks_port_input_untrusted(ks_port *p, const ks_addr *from, const ks_addr *loc
         return; /* its crypt is gone: what comes now would be read as plaintext */
     if (skip_parity(p, from, packet, size))
         return;
-    const uint8_t *head = packet;
-    if (p->owner.link.crypt != NULL &&
-        ks_crypt_open_untrusted(p->owner.link.crypt, packet, size, &packet, &size) != KS_OK) {
+    ks_opened o = {.from = from, .local = local, .nonce = packet, .data = packet, .size = size};
+    if (p->owner.link.crypt != NULL && ks_crypt_open_untrusted(p->owner.link.crypt, packet, size, &o.data, &o.size) != KS_OK) {
         p->core->count.in_csum_errors++;
         return;
     }
-    if (p->owner.link.crypt != NULL && ks_nonces_is_own(&p->owner.link.nonces, head)) {
-        p->core->count.reflected_pkts++;
+    input_opened(p, &o);
+}
+
+static void take_strays(ks_port *p)
+{
+    ks_stray_box box = ks_strays_take(p->strays, p->place);
+    ks_opened o;
+    while (ks_stray_next(&box, &o) && !p->closing)
+        input_opened(p, &o);
+    ks_strays_give_back(p->strays, p->place, &box);
+}
+
+void ks_ports_take_strays(ks_ports *ports)
+{
+    if (!atomic_exchange(&ports->bell.strays, false))
         return;
-    }
-    /* The two bytes after the first four tell FEC from bare KCP, whose command is 81 to 84. */
-    switch (size >= KS_FEC_HEAD ? ks_get_le16(packet + 4) : 0) {
-    case KS_FEC_DATA:
-        input_data(p, from, local, packet, size);
-        break;
-    case KS_FEC_PARITY:
-        input_parity(p, from, packet, size);
-        break;
-    case KS_FEC_OOB:
-        input_oob(p, from, local, packet, size);
-        break;
-    default: {
-        ks_session *s = session_for(p, from, local, packet, size);
-        if (s != NULL)
-            ks_session_input_untrusted(s, packet, size);
-    }
+    for (ks_port *p = ports->all, *next; p != NULL; p = next) {
+        next = p->next;
+        if (p->strays != NULL)
+            take_strays(p);
     }
 }
 
@@ -313,12 +354,15 @@ int ks_port_listen(ks_core *core, ks_ports *ports, ks_lobby *lobby, int udp_fd, 
         ks_front_close(engine_fd);
         return error;
     }
-    if (ks_lobby_join(lobby, ports->wake_fd) != KS_OK) {
+    if (ks_lobby_join(lobby, ports->bell.wake_fd) != KS_OK) {
         ks_front_close(engine_fd);
         ks_port_del(p);
         return -ENOMEM;
     }
     p->lobby = lobby;
+    ks_strays *strays = ks_lobby_strays(lobby);
+    p->place = strays != NULL ? ks_strays_join(strays, &ports->bell) : -1;
+    p->strays = p->place >= 0 ? strays : NULL;
     error = ks_port_attach_front(p, engine_fd, inode);
     if (error < 0)
         ks_port_del(p);

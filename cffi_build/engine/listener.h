@@ -31,6 +31,8 @@ void ks_ports_look(ks_ports *ports);
 void ks_port_receive(ks_port *port);
 /* Again from those that had more than their turn's share. */
 void ks_ports_receive_more(ks_ports *ports);
+/* The engine was woken: packets that other engines' ports have passed on to its own. */
+void ks_ports_take_strays(ks_ports *ports);
 /* For ks_batch. */
 void ks_port_failed(ks_link *link);
 /* Any bytes from anywhere, overwritten: the one entry point of packets. */

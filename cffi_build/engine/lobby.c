@@ -27,13 +27,18 @@ struct ks_lobby {
     int message_outq;             /* what one message adds to the pair's fill, 0 = not known */
     bool closing_told;
     _Atomic uint64_t closing_until_ms; /* as backlog */
+    ks_strays *strays;                 /* its own lock guards it; NULL: there is one engine */
 };
 
-ks_lobby *ks_lobby_new(int backlog)
+ks_lobby *ks_lobby_new(int backlog, int engines)
 {
     ks_lobby *l = ks_alloc(sizeof *l);
     if (l == NULL)
         return NULL;
+    if (engines > 1 && (l->strays = ks_strays_new()) == NULL) {
+        ks_free(l);
+        return NULL;
+    }
     ks_lock_init(&l->lock, KS_RANK_LOBBY);
     l->refs = l->busy = 1;
     ks_lobby_reopen(l, backlog);
@@ -48,6 +53,7 @@ static void unlock_and_unref(ks_lobby *l)
     ks_lock_release(&l->lock);
     if (last) {
         ks_lock_destroy(&l->lock);
+        ks_strays_del(l->strays);
         ks_free(l);
     }
 }
@@ -125,6 +131,11 @@ bool ks_lobby_is_over(ks_lobby *l)
     bool over = l->busy == 0;
     ks_lock_release(&l->lock);
     return over;
+}
+
+ks_strays *ks_lobby_strays(const ks_lobby *l)
+{
+    return l->strays;
 }
 
 void ks_lobby_reopen(ks_lobby *l, int backlog)

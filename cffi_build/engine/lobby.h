@@ -18,12 +18,14 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "engine/strays.h"
+
 typedef struct ks_lobby ks_lobby;
 
 #define KS_LOBBY_PORTS_MAX 16u
 
-/* The caller counts as busy, and has a reference. NULL: no memory. */
-ks_lobby *ks_lobby_new(int backlog);
+/* For the ports of so many engines. The caller counts as busy, and has a reference. NULL: no memory. */
+ks_lobby *ks_lobby_new(int backlog, int engines);
 void ks_lobby_unref(ks_lobby *lobby);
 
 /* A busy port comes; wake_fd: a byte written there wakes its engine. KS_OK, or KS_ENOMEM when it is full. */
@@ -39,6 +41,9 @@ bool ks_lobby_enter(ks_lobby *lobby);
 bool ks_lobby_rest(ks_lobby *lobby);
 /* Nobody is busy, nor ever will be. */
 bool ks_lobby_is_over(ks_lobby *lobby);
+
+/* NULL: there is one engine alone. */
+ks_strays *ks_lobby_strays(const ks_lobby *lobby);
 
 /* Another listener takes over: an empty pair, its backlog. */
 void ks_lobby_reopen(ks_lobby *lobby, int backlog);

@@ -15,20 +15,28 @@ bool ks_peers_add(ks_port *p, ks_session *s)
     return s->in_table;
 }
 
+void ks_peers_list(ks_port *p, ks_session *s)
+{
+    if (p->strays != NULL && !s->listed)
+        s->listed = ks_strays_list(p->strays, p->place, s->kcp.cfg.conv);
+}
+
 void ks_peers_remove(ks_port *p, ks_session *s)
 {
+    if (s->listed)
+        ks_strays_unlist(p->strays, p->place, s->kcp.cfg.conv);
     if (s->in_table)
         ks_hash_remove(&p->by_peer, &s->by_peer);
     if (s->in_convs)
         ks_hash_remove(&p->by_conv, &s->by_conv);
     if (s->in_addresses)
         ks_hash_remove(&p->by_address, &s->by_address);
-    s->in_table = s->in_convs = s->in_addresses = false;
+    s->listed = s->in_table = s->in_convs = s->in_addresses = false;
 }
 
 bool ks_peers_rename(ks_port *p, ks_session *s, const ks_addr *peer, const ks_addr *local)
 {
-    bool had_fec = s->in_addresses;
+    bool had_fec = s->in_addresses, was_listed = s->listed;
     ks_peers_remove(p, s);
     s->peer = *peer;
     s->local = *local;
@@ -36,6 +44,8 @@ bool ks_peers_rename(ks_port *p, ks_session *s, const ks_addr *peer, const ks_ad
         return false;
     if (had_fec)
         ks_peers_note_fec(p, s);
+    if (was_listed)
+        ks_peers_list(p, s);
     return true;
 }
 

@@ -160,10 +160,13 @@ void ks_port_del(ks_port *p)
         p->next->prev = p->prev;
     ks_port_more_remove(p);
     idle_remove(p);
+    if (p->strays != NULL)
+        ks_strays_leave(p->strays, p->place);
+    p->strays = NULL;
     if (p->lobby != NULL) {
         if (!p->rested)
             (void)ks_lobby_rest(p->lobby);
-        ks_lobby_leave(p->lobby, ports->wake_fd);
+        ks_lobby_leave(p->lobby, ports->bell.wake_fd);
     }
     ks_core_bury(p->core, &p->grave, p);
 }

@@ -20,7 +20,7 @@ typedef struct {
     struct ks_port *idle;                  /* those that stay only for the other ports of their lobbies */
     struct ks_port *offering;              /* accept() is to hear of more in the next turn, ... */
     bool offers_later;                     /* ... or later: all of these may be about to close */
-    int wake_fd;                           /* a byte written there wakes the engine */
+    ks_bell bell;                          /* of the engine */
 } ks_ports;
 
 typedef struct ks_port {
@@ -36,6 +36,8 @@ typedef struct ks_port {
     ks_lobby *lobby;             /* a listener's port, also after its listener: what it shares; else NULL */
     struct ks_port *idle_next;   /* in ports->idle, while idle */
     bool idle, rested;           /* rested: the lobby knows that it is not busy */
+    ks_strays *strays;           /* the lobby's, if it has a place there; else NULL */
+    int place;
     ks_hash by_peer, by_conv, by_address; /* peers.h */
     /* Whose next packet is parity that it won't need, it seems; NULL: none, or it need not be opened. */
     ks_session *parity_due;

@@ -68,7 +68,8 @@ typedef struct ks_session {
     ks_hnode by_address;            /* likewise, by the address alone: parity packets name no conversation */
     ks_hnode by_conv;               /* likewise, by the conversation alone: its peer may have moved */
     struct ks_moving *moving;       /* the owner's: where the peer seems to have moved to; NULL: nowhere */
-    bool in_table, in_addresses, in_convs, half_open; /* the owner's notes: it is in these tables; it has had no stream yet */
+    bool in_table, in_addresses, in_convs, listed; /* the owner's notes: it is in these tables, ... */
+    bool half_open;                 /* ... and has had no stream yet */
     bool held;                      /* the limit has kept applications' data back in this turn */
     bool refused;                   /* one more ICMP refusal is to be looked at */
     uint8_t refusals;               /* ICMP refusals since the peer was heard */

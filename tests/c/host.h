@@ -178,7 +178,7 @@ static inline int host_listen(host *h, int udp, const ks_settings *with, int bac
     int app, engine;
     MUST(ks_front_pair(&app, &engine, 0) == 0);
     ks_front_own(udp);
-    ks_lobby *lobby = ks_lobby_new(backlog);
+    ks_lobby *lobby = ks_lobby_new(backlog, 1);
     MUST(lobby != NULL);
     host_step_in(h);
     MUST(ks_port_listen(h->core, h->ports, lobby, udp, with, engine, ks_front_inode(app)) == 0);

@@ -1216,4 +1216,32 @@ CHANGES = (
         "",
         "each packet of a stranger's would be answered",
     ),
+    Change(
+        "strays_to_oneself",
+        "strays.c",
+        "if (i != at && x->places[i].bell != NULL",
+        "if (x->places[i].bell != NULL",
+        "an engine would pass packets to itself for ever",
+    ),
+    Change(
+        "strays_unlisted_at_once",
+        "strays.c",
+        "    if (--l->count == 0) {",
+        "    if (--l->count < UINT32_MAX) {",
+        "of two sessions of one number the second would be found no more when the first ends",
+    ),
+    Change(
+        "strays_beyond_the_box",
+        "strays.c",
+        "    if (need > BOX_BYTES - to->filled)",
+        "    if (need / 2 > BOX_BYTES - to->filled)",
+        "memory behind the box would be written",
+    ),
+    Change(
+        "strays_ring_before_the_last",
+        "strays.c",
+        "    bool first = to->filled == 0;",
+        "    bool first = to->box == NULL;",
+        "the other engine would sleep over what came for it",
+    ),
 )

@@ -54,6 +54,7 @@ C_LOCKS = {
     ("engine.c", "lock"): ENGINES,
     ("engine.c", "answered"): ENGINES,
     ("lobby.c", "lock"): ENGINES,
+    ("strays.c", "lock"): ENGINES,
     ("lock.h", "mutex"): "what a ks_lock is made of: each of these stands here by its own name",
     ("front.c", "once"): ONCE,
     ("crc32.c", "table_once"): ONCE,

@@ -12,7 +12,7 @@ import pytest
 import kcpsock
 from tests.support import hosts as support
 from tests.support.nat import Nat
-from tests.support.processes import python
+from tests.support.processes import finish, python
 from tests.support.waiting import Task
 
 from .conftest import LONG_S, eventually, read_exactly
@@ -72,6 +72,50 @@ def test_moving_in_a_transfer(profile):
         assert server.getpeername() == now
         assert client.getpeername() == ("127.0.0.1", nat.port)
         assert 1 <= kcpsock.stats()["Moves"] - moves <= 4  # of changes in quick succession some are one
+
+
+def test_moving_to_another_engine(profile):
+    """The kernel chooses an engine by the peer's address: transfers go on, and so does a connection that rests."""
+    code = """
+        import random, sys, threading
+        import kcpsock
+        from tests.support.nat import Nat
+        from tests.socket.conftest import LONG_S, eventually, read_exactly
+
+        profile = kcpsock.Profile(key="of both", keepalive=1, **eval(sys.argv[1]))
+        listener = kcpsock.create_server(("127.0.0.1", 0), profile=profile)
+        nat = Nat(listener.getsockname())
+        client = kcpsock.create_connection(("127.0.0.1", nat.port), profile=profile, timeout=LONG_S)
+        client.sendall(b"!")
+        server, _ = listener.accept()
+        server.settimeout(LONG_S)
+        assert server.recv(1) == b"!"
+        size, rounds = 1 << 20, 0
+        while rounds < 4 or (kcpsock.stats()["StrayPkts"] == 0 and rounds < 40):
+            data = {sock: random.randbytes(size) for sock in (client, server)}
+            senders = [threading.Thread(target=sock.sendall, args=(data[sock],)) for sock in data]
+            for sender in senders:
+                sender.start()
+            got = {sock: read_exactly(sock, size // 4) for sock in data}
+            now = nat.rebind()
+            for sock in data:
+                got[sock] += read_exactly(sock, size - size // 4)
+            for sender in senders:
+                sender.join()
+            assert got == {client: data[server], server: data[client]}
+            eventually(lambda: server.getpeername() == now)
+            now = nat.rebind()
+            eventually(lambda: server.getpeername() == now)
+            server.sendall(b"?")
+            assert client.recv(1) == b"?"
+            rounds += 1
+        stats = kcpsock.stats()
+        print(stats["StrayPkts"] > 0, stats["Moves"] > rounds, stats["PassiveOpens"], stats["ResetsSent"])
+        for sock in (client, server, listener):
+            sock.close()
+    """
+    fields = {"crypt": profile.crypt, "fec": profile.fec, "framing": profile.framing}
+    assert finish(python(code, repr(fields), KCPSOCK_ENGINES="3")).split() == ["True", "True", "1", "0"]
 
 
 def test_moving_while_idle(profile):
