@@ -54,6 +54,8 @@ def test_packets_thrown_back_are_no_answers(peers, crypt, fields):
             now = peer.counts()
             assert now["ReflectedPkts"] > 50
             assert now["InCsumErrors"] == now["FECErrs"] == 0
-    client.abandon("client")
-    server.abandon("conn")
-    server.close()
+        client.abandon("client")
+        server.abandon("conn")
+        server.close()
+        for peer in (client, server):  # while the link stands: else the end waits for an answer
+            assert peer.stop() == 0

@@ -151,6 +151,7 @@ CLIENT = """
 
     host, port, fields = sys.argv[1], int(sys.argv[2]), eval(sys.argv[3])
     sock = kcpsock.create_connection((host, port), profile=kcpsock.Profile(**fields), timeout=30)
+    sock.settimeout(90)
     for line in sys.stdin:
         sock.sendall(line.encode())
         assert sock.makefile("r").readline() == line
@@ -219,12 +220,13 @@ def test_moving_client_gets_another_address(hosts, echo, family, profile):
 
 
 @pytest.mark.parametrize("fields", [{"key": "of both"}, {}], ids=["gcm", "null"])
-def test_moving_interface_goes_and_comes_back(hosts, echo, fields):
+@pytest.mark.parametrize("away_s", [2, pytest.param(40, marks=pytest.mark.soak)])
+def test_moving_interface_goes_and_comes_back(hosts, echo, fields, away_s):
     """Without a word, and from the same address."""
-    ask = echo(fields, hosts.far.v4)
+    ask = echo({"keepalive_timeout": 60, **fields}, hosts.far.v4)
     assert ask(b"first") == [hosts.near.v4, "0"]
     with support.unplugged(hosts.near):
         answer = Task(ask, b"second")
-        answer.join(2)
+        answer.join(away_s)
         assert answer.is_alive()
     assert answer.result() == [hosts.near.v4, "0"]
