@@ -8,7 +8,6 @@
 #include "base/octets.h"
 #include "engine/peers.h"
 #include "os/front.h"
-#include "session/profile.h"
 
 #define ASK_AGAIN_MS 200u
 /* A place that is considered gives way to another when nothing has come from it for so long, or when it has had so long. */
@@ -133,8 +132,8 @@ static int replace_socket(ks_port *p, int fd)
     p->src = (ks_source){.fd = fd, .kind = KS_SOURCE_PORT};
     ks_front_own(fd);
     int error = ks_udp_init(&p->owner.link.udp, fd, p->core->way, profile->sockbuf_bytes, 0);
-    if (error == 0 && ks_profile_finds_mtu(profile))
-        ks_udp_ignore_path_mtu(&p->owner.link.udp, false);
+    if (error == 0)
+        ks_port_doubt_icmp(p);
     if (error == 0)
         error = ks_poller_add(&p->core->poller, &p->src);
     if (error < 0) {

@@ -33,6 +33,14 @@ static void drop_settings(ks_session_owner *o)
     o->fec = NULL;
 }
 
+void ks_port_doubt_icmp(ks_port *p)
+{
+    if (ks_profile_finds_mtu(&p->owner.profile))
+        ks_udp_ignore_path_mtu(&p->owner.link.udp, false);
+    else
+        ks_udp_ignore_path_mtu_v4(&p->owner.link.udp);
+}
+
 ks_port *ks_port_new(ks_core *core, ks_ports *ports, int udp_fd, const ks_settings *with, int *error)
 {
     const ks_profile *profile = with->profile;
@@ -51,8 +59,8 @@ ks_port *ks_port_new(ks_core *core, ks_ports *ports, int udp_fd, const ks_settin
     p->src.fd = udp_fd;
     p->src.kind = KS_SOURCE_PORT;
     *error = ks_udp_init(&p->owner.link.udp, udp_fd, core->way, profile->sockbuf_bytes, profile->dscp);
-    if (*error == 0 && ks_profile_finds_mtu(profile))
-        ks_udp_ignore_path_mtu(&p->owner.link.udp, false);
+    if (*error == 0)
+        ks_port_doubt_icmp(p);
     socklen_t len = sizeof p->local;
     if (*error == 0 && getsockname(udp_fd, &p->local.sa, &len) < 0)
         *error = -errno;

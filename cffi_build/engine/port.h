@@ -81,6 +81,8 @@ int ks_settings_take(ks_session_owner *owner, const ks_settings *with);
 
 /* Takes over udp_fd (closed on failure). The caller sets the owner's functions. NULL: `error` is -errno. */
 ks_port *ks_port_new(ks_core *core, ks_ports *ports, int udp_fd, const ks_settings *with, int *error);
+/* What ICMP tells its socket of a path's MTU anybody may have written: it is not to count, where that is possible. */
+void ks_port_doubt_icmp(ks_port *port);
 /* Put among those to be received from again, behind the last, and taken out. It may be there, or out, already. */
 void ks_port_more_append(ks_port *port);
 void ks_port_more_remove(ks_port *port);

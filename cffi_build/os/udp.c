@@ -116,6 +116,15 @@ void ks_udp_ignore_path_mtu(ks_udp *u, bool whole)
 #endif
 }
 
+void ks_udp_ignore_path_mtu_v4(ks_udp *u)
+{
+#if defined(__linux__)
+    set_int(u->fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
+#else
+    (void)u;
+#endif
+}
+
 int ks_udp_init(ks_udp *u, int fd, ks_udp_way way, int sockbuf_bytes, int dscp)
 {
     ks_addr name;

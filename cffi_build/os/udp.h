@@ -78,6 +78,8 @@ int ks_udp_set_dscp(ks_udp *udp, int dscp);
  * the way. `whole`: nobody may cut them; one that the interface does not take is refused (too_long). No effect where the system has
  * no such options. */
 void ks_udp_ignore_path_mtu(ks_udp *udp, bool whole);
+/* IPv4 alone, and not whole: there routers cut what is too long, while for IPv6 the sender has to, when it is told. */
+void ks_udp_ignore_path_mtu_v4(ks_udp *udp);
 
 /* Hides a bound socket from all packets, as if nobody were bound there: strangers get ICMP port unreachable, the address stays
  * taken. For good: what it takes leaves traces in a socket, so who wants to hear binds another one. 0 or -errno. */

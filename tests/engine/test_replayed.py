@@ -8,7 +8,8 @@ import socket as stdlib
 from tests.support.nat import Nat
 from tests.support.waiting import eventually
 
-KINDS = {f"{crypt} smux": (crypt, "smux") for crypt in ("aes-128-gcm", "aes-256-gcm", "chacha20-poly1305", "aes", "null")}
+CRYPTS = "aes-128-gcm", "aes-256-gcm", "chacha20-poly1305", "aes", "null"
+KINDS = {f"{crypt} smux": (crypt, "smux") for crypt in CRYPTS}
 KINDS["aes-128-gcm raw"] = "aes-128-gcm", "raw"
 
 
