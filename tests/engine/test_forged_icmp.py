@@ -42,7 +42,7 @@ def checksum(data):
 
 @pytest.fixture
 def icmp():
-    """icmp(code, mtu, source, target, packet): what `packet` met on its way from one (host, port) to another, it seems."""
+    """icmp(code, mtu, source, target, packet): what `packet` from one (host, port) to another met, it seems."""
     try:
         raw = stdlib.socket(stdlib.AF_INET, stdlib.SOCK_RAW, stdlib.IPPROTO_ICMP)
     except PermissionError:
