@@ -22,4 +22,9 @@ static inline uint32_t ks_max32(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
+static inline uint64_t ks_max64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 #endif

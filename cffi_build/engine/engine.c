@@ -77,6 +77,16 @@ static void read_clock(ks_engine *e)
     e->core.now_ms = e->core.now_us / 1000;
 }
 
+/* It was to run again by then, and does now. */
+static void note_stop(ks_engine *e, uint64_t due_us, uint64_t now_us)
+{
+    uint64_t late_ms = now_us > due_us ? (now_us - due_us) / 1000 : 0;
+    if (late_ms >= KS_STOP_MS)
+        e->core.resumed_ms = now_us / 1000;
+    if (late_ms >= KS_STOP_LONG_MS)
+        e->core.resumed_late_ms = now_us / 1000;
+}
+
 ks_core *ks_engine_core(ks_engine *e)
 {
     return &e->core;
@@ -434,6 +444,7 @@ int64_t ks_engine_sleep(ks_engine *e)
         ks_pool_trim(&core->shards);
     }
     e->slept_us = clock_us(e);
+    note_stop(e, core->now_us, e->slept_us); /* in the midst of a turn */
     e->asleep_until_us = timeout_us < 0 ? KS_NEVER : e->slept_us + (uint64_t)timeout_us;
     e->busy_us = timeout_us != 0 ? may_poll_us(e, e->slept_us) : 0;
     atomic_store_explicit(&e->asleep, true, memory_order_relaxed);
@@ -445,6 +456,7 @@ void ks_engine_wake(ks_engine *e, ks_source *const *changed, int count)
     ks_core *core = &e->core;
     atomic_store_explicit(&e->asleep, false, memory_order_relaxed);
     read_clock(e);
+    note_stop(e, e->asleep_until_us, core->now_us);
     learn_wait(e, count > 0);
     for (int i = 0; i < count; i++)
         on_event(changed[i]);

@@ -26,8 +26,14 @@ typedef struct ks_grave {
 
 struct ks_session;
 
+/* A process may be stopped, and a machine asleep. Nobody is to be held silent who could not be heard. */
+#define KS_STOP_MS 500u
+#define KS_STOP_LONG_MS 5000u
+
 typedef struct {
     uint64_t now_ms, now_us;     /* read once per turn */
+    /* When the engine last ran again after it could not for a while (KS_STOP_MS), and for a long one; 0: never. */
+    uint64_t resumed_ms, resumed_late_ms;
     ks_poller poller;
     ks_timers timers;            /* room for one timer per session is reserved when the session is made */
     ks_seg_pools pools;

@@ -287,12 +287,20 @@ static uint64_t keepalive_due_ms(const ks_session *s)
     return (s->smux ? s->framed_ms : s->heard_ms) + s->keepalive_ms;
 }
 
+/* Silence counts from here at the earliest: before, we could not hear. What a stop of half a second is to a session depends on its
+ * timeout: a short one must not keep a dead peer of a long one alive. */
+static uint64_t listens_since_ms(const ks_session *s)
+{
+    return s->keepalive_timeout_ms >= 2 * KS_STOP_LONG_MS ? s->core->resumed_late_ms : s->core->resumed_ms;
+}
+
 /* Since when nothing says that the peer hears us. While what was sent is not acknowledged, what it sends itself does not. */
 static uint64_t unheard_since_ms(const ks_session *s)
 {
     const uint64_t now = s->core->now_ms;
     uint64_t progress = now - (uint32_t)((uint32_t)now - s->kcp.progress);
-    return s->kcp.stalled && progress < s->heard_ms ? progress : s->heard_ms;
+    uint64_t heard = s->kcp.stalled && progress < s->heard_ms ? progress : s->heard_ms;
+    return ks_max64(heard, listens_since_ms(s));
 }
 
 /* When silence ends it. Without keepalive only what waits tells that nobody is there: it was sent often enough. */
@@ -301,7 +309,7 @@ static uint64_t silent_until_ms(const ks_session *s)
     if (keeps_alive(s))
         return unheard_since_ms(s) + s->keepalive_timeout_ms;
     if (s->kcp.dead)
-        return s->heard_ms + DEAF_MS;
+        return ks_max64(s->heard_ms, s->core->resumed_late_ms) + DEAF_MS;
     return KS_NEVER;
 }
 

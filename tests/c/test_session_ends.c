@@ -541,6 +541,58 @@ static void test_silent_peer_times_out(void)
     fall_silent(KS_FRAMING_RAW);
 }
 
+static void stop_and_resume(int32_t framing, int32_t keepalive_ms, int32_t timeout_ms, bool flowing)
+{
+    world w;
+    ks_profile p = world_profile();
+    int end[HOSTS], ending[HOSTS] = {-1, -1};
+    uint64_t got = 0;
+    p.framing = framing;
+    p.keepalive_ms = keepalive_ms;
+    p.keepalive_timeout_ms = timeout_ms;
+    world_open(&w, 1, 30 * MS);
+    world_pair(&w, &p, &end[CLIENT], &end[SERVER]);
+    world_run(&w, 3 * SECOND);
+    const world_flow *up = NULL, *down = NULL;
+    if (flowing) {
+        up = world_flow_start(&w, end[CLIENT], end[SERVER], 4 << 20);
+        down = world_flow_start(&w, end[SERVER], end[CLIENT], 4 << 20);
+        world_run(&w, 50 * MS);
+        CHECK(!flow_done(up) && !flow_done(down));
+    }
+    w.now_us += 100 * SECOND;
+    world_run(&w, (uint64_t)timeout_ms * 3 * MS);
+    if (!flowing) {
+        up = world_flow_start(&w, end[CLIENT], end[SERVER], 1000);
+        down = world_flow_start(&w, end[SERVER], end[CLIENT], 1000);
+    }
+    WORLD_UNTIL(&w, 20 * SECOND, flow_done(up) && flow_done(down));
+
+    for (int i = 0; i < HOSTS; i++)
+        (void)net_add(&w.path[i], net_loss(100));
+    world_run(&w, 100 * MS);
+    w.now_us += 100 * SECOND;
+    world_run(&w, (uint64_t)timeout_ms * MS * 8 / 10);
+    for (int i = 0; i < HOSTS; i++)
+        CHECK_EQ(world_ending(end[i], &got), -1);
+    for (int i = 0; i < HOSTS; i++) {
+        WORLD_UNTIL(&w, (uint64_t)timeout_ms * MS, (ending[i] = world_ending(end[i], &got)) != -1);
+        CHECK_EQ(ending[i], ETIMEDOUT);
+        world_close_app(&end[i]);
+    }
+    world_close(&w);
+}
+
+/* As of a process that is stopped, or a machine that sleeps: after it the peer has its whole time to answer. */
+static void test_a_stop_is_no_silence(void)
+{
+    for (int32_t framing = KS_FRAMING_RAW; framing <= KS_FRAMING_SMUX; framing++)
+        for (int flowing = 0; flowing < 2; flowing++) {
+            stop_and_resume(framing, 10000, 30000, flowing);
+            stop_and_resume(framing, 500, 2000, flowing);
+        }
+}
+
 /* Who knows addresses and conversation, and the sequence numbers too, has not seen what the refusal claims to answer. */
 static void test_forged_refusals_end_nothing(void)
 {
@@ -751,7 +803,8 @@ int main(int argc, char **argv)
         TEST(test_reset_is_not_halved_by_a_lost_packet),
         TEST(test_data_for_a_closed_end_is_a_reset), TEST(test_forgotten_session_is_refused),
         TEST(test_icmp_refuses_a_connect), TEST(test_icmp_resets_a_live_session_in_time),
-        TEST(test_icmp_of_a_moment_is_forgiven), TEST(test_keepalive_keeps_an_idle_session), TEST(test_silent_peer_times_out), TEST(test_peer_that_speaks_and_hears_nothing_times_out),
+        TEST(test_icmp_of_a_moment_is_forgiven), TEST(test_keepalive_keeps_an_idle_session), TEST(test_silent_peer_times_out), TEST(test_a_stop_is_no_silence),
+        TEST(test_peer_that_speaks_and_hears_nothing_times_out),
         TEST(test_forged_refusals_end_nothing),
         TEST(test_late_answer_of_an_accepted_session), TEST(test_outage_that_is_over_is_forgotten),
         TEST(test_connect_to_nobody_times_out), TEST(test_connect_through_loss), TEST(test_idle_session_gives_memory_back),

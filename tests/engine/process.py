@@ -2,6 +2,7 @@
 """tests/engine/peer.py as an object: `peer.connect(port)` runs connect() there and gives its result."""
 
 import json
+import os
 import queue
 import sys
 from pathlib import Path
@@ -75,6 +76,9 @@ class Peer:
             return now
 
         return eventually(is_free, lambda: f"{self.counts()}, idle {idle}")
+
+    def signal(self, number):
+        os.kill(self._program.pid, number)
 
     def stop(self):
         """Ends the peer as a program ends. -> its exit status"""

@@ -1217,6 +1217,20 @@ CHANGES = (
         "each packet of a stranger's would be answered",
     ),
     Change(
+        "stop_is_silence",
+        "engine.c",
+        "    if (late_ms >= KS_STOP_MS)",
+        "    if (late_ms >= UINT64_MAX)",
+        "who was stopped would find all its peers gone",
+    ),
+    Change(
+        "stop_long_is_silence",
+        "engine.c",
+        "    if (late_ms >= KS_STOP_LONG_MS)",
+        "    if (late_ms >= UINT64_MAX)",
+        "likewise, where the timeout is long",
+    ),
+    Change(
         "strays_to_oneself",
         "strays.c",
         "if (i != at && x->places[i].bell != NULL",
