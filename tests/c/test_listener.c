@@ -290,6 +290,51 @@ static void test_streams_of_one_session(void)
     world_close(&w);
 }
 
+static size_t put_byte(uint8_t *out, uint32_t sid, char byte)
+{
+    ks_smux_head(out, 2, KS_SMUX_PSH, 1, sid);
+    out[KS_SMUX_HEAD] = (uint8_t)byte;
+    return KS_SMUX_HEAD + 1;
+}
+
+/* A stream that its application has left goes when the peer resets it, though its turn is still to come; those that get
+ * something before it and after it in the same packet do not notice. */
+static void test_stream_that_goes_before_its_turn(void)
+{
+    for (int alone = 0; alone < 2; alone++) {
+        world w;
+        ks_profile p = world_profile();
+        int fd[3];
+        char byte;
+        uint32_t sn = 0;
+        uint8_t data[200];
+        size_t size = 0;
+        world_open(&w, 1, 0);
+        world_listen(&w, &p, NULL, 5);
+        world_route *x = world_stranger(&w);
+        for (uint32_t sid = 1; sid <= 5; sid += 2)
+            segment(&w, x, PUSH, sn++, 0, frame(KS_SMUX_SYN, sid), KS_SMUX_HEAD);
+        world_stranger_proves(&w, x);
+        for (int i = 0; i < 3; i++)
+            CHECK((fd[i] = host_accept(w.listener)) >= 0);
+        world_close_app(&fd[1]);
+        world_settle(&w);
+        if (!alone)
+            size += put_byte(data, 1, '1');
+        for (int i = 0; i < 2; i++, size += KS_SMUX_HEAD)
+            memcpy(data + size, frame(KS_SMUX_FIN, 3), KS_SMUX_HEAD);
+        size += put_byte(data + size, 5, '5');
+        segment(&w, x, PUSH, sn++, 0, data, (uint32_t)size);
+        CHECK_EQ(w.host[SERVER].core->stream_count, 2);
+        CHECK(alone || (recv(fd[0], &byte, 1, MSG_DONTWAIT) == 1 && byte == '1'));
+        CHECK(recv(fd[2], &byte, 1, MSG_DONTWAIT) == 1 && byte == '5');
+        segment(&w, x, PUSH, sn++, 0, frame(KS_SMUX_FIN, 0), KS_SMUX_HEAD);
+        world_close_app(&fd[0]);
+        world_close_app(&fd[2]);
+        world_close(&w);
+    }
+}
+
 /* ---- sealed ---- */
 
 static ks_crypt *seal(uint8_t last_byte_of_key)
@@ -352,7 +397,7 @@ int main(int argc, char **argv)
     static const check_test tests[] = {
         TEST(test_backlog), TEST(test_data_before_accept), TEST(test_closed_listener), TEST(test_listen_again),
         TEST(test_session_without_a_stream_ends),
-        TEST(test_what_begins_no_session), TEST(test_streams_of_one_session),
+        TEST(test_what_begins_no_session), TEST(test_streams_of_one_session), TEST(test_stream_that_goes_before_its_turn),
         TEST(test_sealed_with_fec), TEST(test_wrong_key_is_nobody),
     };
     return check_main(argc, argv, tests, sizeof tests / sizeof *tests);
