@@ -205,6 +205,37 @@ static void test_session_without_a_stream_ends(void)
     world_close(&w);
 }
 
+/* The first packet may be out of band, which nothing else follows: its peer is asked, and has as long as any other. */
+static void test_session_begun_out_of_band(void)
+{
+    for (int proves = 0; proves < 2; proves++) {
+        world w;
+        ks_profile p = world_profile();
+        uint8_t packet[KS_FEC_HEAD + 4 + 8] = {0};
+        p.framing = KS_FRAMING_RAW;
+        world_open(&w, 1, 0);
+        world_listen(&w, &p, NULL, 5);
+        world_route *x = world_stranger(&w);
+        ks_put_le16(packet + 4, KS_FEC_OOB);
+        ks_put_le32(packet + KS_FEC_HEAD, CONV);
+        world_stranger_send(&w, x, packet, sizeof packet);
+        CHECK_EQ(sessions_of(&w, SERVER), 1);
+        CHECK_EQ(x->answers, 1);
+        CHECK(x->challenge[4] == PUSH && ks_get_le32(x->challenge) == CONV);
+        if (proves) {
+            world_stranger_proves(&w, x);
+            int fd = host_accept(w.listener);
+            CHECK(fd >= 0);
+            world_close_app(&fd);
+        }
+        world_run(&w, 9 * SECOND);
+        CHECK_EQ(sessions_of(&w, SERVER), 1);
+        world_run(&w, 2 * SECOND);
+        CHECK_EQ(sessions_of(&w, SERVER), 0);
+        world_close(&w);
+    }
+}
+
 /* What begins no session: refused by one packet, or by none; it leaves nothing. */
 static void test_what_begins_no_session(void)
 {
@@ -396,9 +427,9 @@ int main(int argc, char **argv)
 {
     static const check_test tests[] = {
         TEST(test_backlog), TEST(test_data_before_accept), TEST(test_closed_listener), TEST(test_listen_again),
-        TEST(test_session_without_a_stream_ends),
-        TEST(test_what_begins_no_session), TEST(test_streams_of_one_session), TEST(test_stream_that_goes_before_its_turn),
-        TEST(test_sealed_with_fec), TEST(test_wrong_key_is_nobody),
+        TEST(test_session_without_a_stream_ends), TEST(test_session_begun_out_of_band),
+        TEST(test_what_begins_no_session), TEST(test_streams_of_one_session),
+        TEST(test_stream_that_goes_before_its_turn), TEST(test_sealed_with_fec), TEST(test_wrong_key_is_nobody),
     };
     return check_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }
