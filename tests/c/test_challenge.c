@@ -124,6 +124,29 @@ static void test_full_of_strangers(void)
     world_close(&w);
 }
 
+/* Among many strangers each may send a few packets; who has proved itself, all that its window has room for. */
+static void test_proof_opens_the_window(void)
+{
+    world w;
+    ks_profile p = world_profile();
+    int b = -1;
+    world_open(&w, 1, 20 * MS);
+    world_listen(&w, &p, NULL, 5);
+    world_route *x = world_stranger(&w);
+    for (uint32_t conv = 1; conv < FULL; conv++)
+        syn(&w, x, conv);
+    int a = world_connect(&w, &p, NULL);
+    WORLD_UNTIL(&w, SECOND, world_accepted(&w, &b) && (world_poll(a) & POLLOUT));
+    CHECK(w.host[SERVER].ports->all->half_open >= FULL - 1);
+    const world_flow *f = world_flow_start(&w, a, b, 500000); /* windows of 128 packets, each at one moment */
+    WORLD_UNTIL(&w, SECOND, flow_done(f));
+    CHECK_EQ(world_session(&w.host[CLIENT], a)->kcp.count.retrans_segs, 0);
+    world_close_app(&a);
+    world_close_app(&b);
+    world_run(&w, 60 * SECOND);
+    world_close(&w);
+}
+
 /* A challenge that gets lost, or its answer, is asked again; what is answered late counts too. */
 static void test_lost_challenges_are_asked_again(void)
 {
@@ -148,7 +171,7 @@ int main(int argc, char **argv)
 {
     static const check_test tests[] = {
         TEST(test_siphash), TEST(test_cookie_is_for_one_peer_and_a_short_time), TEST(test_answers_are_found_in_any_bytes),
-        TEST(test_full_of_strangers), TEST(test_lost_challenges_are_asked_again),
+        TEST(test_full_of_strangers), TEST(test_proof_opens_the_window), TEST(test_lost_challenges_are_asked_again),
     };
     return check_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -898,6 +898,68 @@ static void test_duplicated_packets(void)
     transfer(&fast, &fast, 0, 0, 100000, fate_chaos, 0);
 }
 
+/* ---- challenges ---- */
+
+static bool has_said(const sim *s, uint8_t cmd, uint32_t ts, uint32_t sn)
+{
+    for (size_t i = 0; i < s->trace_count; i++)
+        if (s->trace[i].cmd == cmd && s->trace[i].ts == ts && s->trace[i].sn == sn && s->trace[i].len == 0)
+            return true;
+    return false;
+}
+
+/* Who did not hear the question can guess the sequence number that an answer must have, but not the stamp. */
+static void test_challenge_is_met_by_its_stamp_alone(void)
+{
+    const uint32_t stamp = 0x5eed5eed, later = 0x1abe1abe, sn = UINT32_MAX;
+    sim s;
+    ks_kcp *k = alone(&s, &fast);
+    ks_kcp_challenge(k, stamp);
+    sim_turn(&s);
+    CHECK(s.trace_count == 1 && has_said(&s, PUSH, stamp, sn));
+    for (int bit = 0; bit < 32; bit++)
+        give(&s, ACK, 128, stamp ^ (1u << bit), sn, 0, 0);
+    give(&s, ACK, 128, stamp, sn - 1, 0, 0);
+    CHECK(!ks_kcp_challenge_met(k));
+    give(&s, ACK, 128, stamp, sn, 0, 0);
+    CHECK(ks_kcp_challenge_met(k));
+    give(&s, ACK, 128, stamp, sn, 0, 0); /* the network brings it twice */
+    CHECK(!ks_kcp_challenge_met(k));
+
+    ks_kcp_challenge(k, stamp);
+    ks_kcp_challenge(k, later);
+    sim_turn(&s);
+    give(&s, ACK, 128, stamp, sn, 0, 0);
+    CHECK(!ks_kcp_challenge_met(k));
+    give(&s, ACK, 128, later, sn, 0, 0);
+    CHECK(ks_kcp_challenge_met(k));
+    sim_free(&s);
+}
+
+/* Whatever else is to be acknowledged: neither una nor another ACK of its sequence number tells its stamp. */
+static void test_challenge_of_the_peer_is_answered_in_any_case(void)
+{
+    sim s;
+    ks_kcp *k = alone(&s, &fast);
+    s.end[0].paused = 1; /* what came is not read */
+    give(&s, PUSH, 128, 1001, UINT32_MAX, 0, 0);
+    CHECK_EQ(ks_kcp_next(k, sim_us(s.now)), 0);
+    sim_turn(&s);
+    CHECK(has_said(&s, ACK, 1001, UINT32_MAX));
+    give(&s, PUSH, 128, 5, 0, 0, 10);
+    give(&s, PUSH, 128, 1002, 0, 0, 0); /* the ACK of what has its number waits */
+    CHECK_EQ(ks_kcp_next(k, sim_us(s.now)), 0);
+    sim_turn(&s);
+    CHECK(has_said(&s, ACK, 5, 0) && has_said(&s, ACK, 1002, 0));
+    give(&s, PUSH, 128, 1003, 0, 0, 0);
+    give(&s, PUSH, 128, 6, 1, 0, 10); /* una and the ACK of this say the rest */
+    sim_turn(&s);
+    CHECK(has_said(&s, ACK, 6, 1) && has_said(&s, ACK, 1003, 0));
+    CHECK_EQ(k->count.repeat_segs, 0); /* it is no data that came twice */
+    CHECK_EQ(k->rcv_nxt, 2);
+    sim_free(&s);
+}
+
 /* ---- damaged and hostile packets ---- */
 
 static void test_malformed_packets(void)
@@ -1063,6 +1125,8 @@ int main(int argc, char **argv)
         TEST(test_acks_fill_up_the_last_packet_of_data),
         TEST(test_acks_of_a_whole_window),
         TEST(test_duplicated_packets),
+        TEST(test_challenge_is_met_by_its_stamp_alone),
+        TEST(test_challenge_of_the_peer_is_answered_in_any_case),
         TEST(test_malformed_packets),
         TEST(test_acknowledgment_of_the_unsent),
         TEST(test_allocation_failures),

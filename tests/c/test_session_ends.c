@@ -483,6 +483,32 @@ static void test_icmp_of_a_moment_is_forgiven(void)
     world_close(&w);
 }
 
+/* Who says nothing because it has nothing to say is asked, and its answer is a word as any. */
+static void test_forged_icmp_does_not_end_a_quiet_session(void)
+{
+    for (int framing = KS_FRAMING_RAW; framing <= KS_FRAMING_SMUX; framing++)
+        for (int at = 0; at < HOSTS; at++) {
+            world w;
+            ks_profile p = world_profile();
+            int end[HOSTS];
+            p.framing = framing;
+            p.keepalive_ms = 0;
+            world_open(&w, 1, 20 * MS);
+            world_pair(&w, &p, &end[CLIENT], &end[SERVER]);
+            world_run(&w, SECOND);
+            for (int i = 0; i < 20 && world_session(&w.host[at], end[at]) != NULL; i++) {
+                host_step_in(&w.host[at]);
+                ks_session_refused(world_session(&w.host[at], end[at]));
+                world_run(&w, 500 * MS);
+            }
+            const world_flow *f = world_flow_start(&w, end[at], end[!at], 10000);
+            WORLD_UNTIL(&w, SECOND, flow_done(f));
+            world_close_app(&end[CLIENT]);
+            world_close_app(&end[SERVER]);
+            world_close(&w);
+        }
+}
+
 /* ---- silence ---- */
 
 static void keep_idle(int32_t framing, uint64_t least, uint64_t most)
@@ -803,7 +829,8 @@ int main(int argc, char **argv)
         TEST(test_reset_is_not_halved_by_a_lost_packet),
         TEST(test_data_for_a_closed_end_is_a_reset), TEST(test_forgotten_session_is_refused),
         TEST(test_icmp_refuses_a_connect), TEST(test_icmp_resets_a_live_session_in_time),
-        TEST(test_icmp_of_a_moment_is_forgiven), TEST(test_keepalive_keeps_an_idle_session), TEST(test_silent_peer_times_out), TEST(test_a_stop_is_no_silence),
+        TEST(test_icmp_of_a_moment_is_forgiven), TEST(test_forged_icmp_does_not_end_a_quiet_session),
+        TEST(test_keepalive_keeps_an_idle_session), TEST(test_silent_peer_times_out), TEST(test_a_stop_is_no_silence),
         TEST(test_peer_that_speaks_and_hears_nothing_times_out),
         TEST(test_forged_refusals_end_nothing),
         TEST(test_late_answer_of_an_accepted_session), TEST(test_outage_that_is_over_is_forgotten),
