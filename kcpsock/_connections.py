@@ -234,8 +234,11 @@ def let_in(udp_fd: int) -> None:
 def send_now(fd: int, data: Any) -> int:
     """Bytes of `data` that a connection sent at once, past its descriptor; 0: that has to take them.
 
-    So waiting and errors stay the kernel's, of what is no contiguous buffer too.
+    So waiting and errors stay the kernel's, of what is no contiguous buffer too. Memory of other makers, as mmap's of a
+    file that was truncated, may not be there when it is read: a signal here, EFAULT in the kernel.
     """
+    if not isinstance(data.obj if isinstance(data, memoryview) else data, (bytes, bytearray)):
+        return 0
     try:
         buffer = ffi.from_buffer("uint8_t[]", data)
     except (TypeError, ValueError, BufferError):

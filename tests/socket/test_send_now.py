@@ -2,6 +2,9 @@
 """send() hands bytes to the data plane in the caller's thread, past the descriptor, when nothing is in the way; what is
 different from the descriptor's way is seen here. All other tests of sending go either way, as it comes."""
 
+import contextlib
+import errno
+import mmap
 import os
 import struct
 
@@ -65,3 +68,25 @@ def test_send_takes_a_first_write_whole(net):
         _, conn = net.pair()
         conn.setblocking(False)
         assert conn.send(bytes(102400)) == 102400
+
+
+@pytest.mark.parametrize("call", ["send", "sendall", "sendmsg", "view"])
+def test_send_of_memory_that_is_not_there(net, tmp_path, call):
+    """The rest of a mapped file that was truncated: an error of the call, not a signal; what was there may have gone."""
+    client, conn = net.pair()
+    path = tmp_path / "mapped"
+    path.write_bytes(bytes(4 * mmap.PAGESIZE))
+    with path.open("r+b") as file:
+        mapped = mmap.mmap(file.fileno(), 0)  # not closed: views of it stand in the traceback
+        file.truncate(0)
+        with pytest.raises(OSError) as caught:
+            if call == "sendmsg":
+                client.sendmsg([mapped])
+            elif call == "view":
+                with memoryview(mapped) as view, contextlib.closing(client.makefile("wb", buffering=0)) as raw:
+                    raw.write(view)
+            else:
+                getattr(client, call)(mapped)
+    assert caught.value.errno == errno.EFAULT
+    client.sendall(b"on")
+    assert read_exactly(conn, 2) == b"on"
