@@ -72,7 +72,7 @@ def test_send_takes_a_first_write_whole(net):
 
 @pytest.mark.parametrize("call", ["send", "sendall", "sendmsg", "view"])
 def test_send_of_memory_that_is_not_there(net, tmp_path, call):
-    """The rest of a mapped file that was truncated: an error of the call, not a signal; what was there may have gone."""
+    """A mapped file that was truncated: an error of the call, not a signal."""
     client, conn = net.pair()
     path = tmp_path / "mapped"
     path.write_bytes(bytes(4 * mmap.PAGESIZE))
