@@ -220,6 +220,13 @@ class Profile:
     max_streams: int = _field(
         1024, slice(1, 65536), "smux framing: that a peer may hold open in one session; more are reset", unit="streams"
     )
+    max_half_open: int = _field(
+        1024,
+        slice(0, 65536),
+        "of a listener: begun by strangers who have shown nothing yet; further ones must first show that they hear us, "
+        "and nothing is kept of them until then; 0: all of them",
+        unit="sessions",
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

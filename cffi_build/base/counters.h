@@ -50,7 +50,7 @@
     ENGINE(udp_recv_drops, "UdpRecvDrops", "packets that the system dropped, since its buffer was full") \
     ENGINE(resets_sent, "ResetsSent", "connections that this end reset or refused") \
     ENGINE(resets_received, "ResetsReceived", "connections that the peer reset or refused") \
-    ENGINE(cookies_sent, "CookiesSent", "challenges sent to strangers because too many connections were half open already") \
+    ENGINE(cookies_sent, "CookiesSent", "challenges sent to strangers, of whom nothing is kept: max_half_open was reached") \
     ENGINE(reflected_pkts, "ReflectedPkts", "packets that we had sealed ourselves and somebody sent back; dropped") \
     ENGINE(backlog_drops, "BacklogDrops", "connections refused, or kept waiting, because accept() was too far behind or no descriptor was free") \
     ENGINE(busy_polls, "BusyPolls", "waits of an engine that began by polling (KCPSOCK_BUSY_POLL)") \

@@ -39,7 +39,8 @@
     FIELD(int32_t, dup, 0, KS_DUP_MAX)                 /* copies sent beside each packet */ \
     FIELD(int32_t, compress, 0, 1)                     /* smux: snappy framing below it */ \
     FIELD(int64_t, rate_limit, 0, INT64_C(1) << 40)    /* bytes/s of UDP payload, 0: none */ \
-    FIELD(int32_t, max_streams, 1, 65536)              /* that a peer may hold open in one session */
+    FIELD(int32_t, max_streams, 1, 65536)              /* that a peer may hold open in one session */ \
+    FIELD(int32_t, max_half_open, 0, 65536)            /* of a port: sessions begun by who has shown nothing yet */
 
 #define KS_PROFILE_MEMBER(type, name, least, most) type name;
 

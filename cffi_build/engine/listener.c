@@ -18,8 +18,8 @@
 #include "base/serial.h"
 
 #define RECEIVE_ROUNDS 4     /* batches from one socket before the others get their turn */
-#define HALF_OPEN_MAX 1024u  /* sessions of one port (port.h) begun by who only sent a packet; and by who also answered a cookie */
-#define HALF_OPEN_PKTS 8192u /* that these keep together */
+#define ANSWERED_MAX 1024u   /* half-open sessions of one port beyond max_half_open, of who has answered a cookie */
+#define HALF_OPEN_PKTS 8192u /* that all of these keep together, or one each */
 #define COOKIE_WND_PKTS 32u  /* what kcp-go takes a peer's window for before it hears of one */
 #define SNAPPY_FIRST_BYTE 0xff /* of the stream identifier, with which a compressed stream begins */
 
@@ -31,8 +31,8 @@ static ks_session *session_add(ks_port *p, uint32_t conv, const ks_addr *peer, c
     if (s == NULL)
         return NULL;
     p->sessions++;
-    s->half_open = !opener;
-    p->half_open += s->half_open;
+    if (!opener)
+        ks_port_count_half_open(p, s);
     if (!ks_peers_add(p, s)) {
         ks_session_fail(s, ENOMEM);
         return NULL;
@@ -59,6 +59,23 @@ static void silent(ks_session_owner *owner)
     ks_port_more_append(p); /* in the next turn */
 }
 
+/* All that a packet opens it also ends, by a farewell or by a reset of its one stream: there is nobody to serve. */
+static bool is_over_at_once_untrusted(uint8_t version, const uint8_t *data, size_t size)
+{
+    ks_smux_parser parser;
+    ks_smux_event event, last = {.cmd = KS_SMUX_NOP};
+    uint32_t opened = 0;
+    bool over = false;
+    ks_smux_parser_init(&parser, version);
+    while (ks_smux_parse_untrusted(&parser, &data, &size, &event) == 1) {
+        opened += event.cmd == KS_SMUX_SYN;
+        bool reset = opened == 1 && last.cmd == KS_SMUX_FIN && last.sid == event.sid;
+        over = event.cmd == KS_SMUX_FIN && (event.sid == 0 || reset);
+        last = event;
+    }
+    return over;
+}
+
 /* A packet may begin a session if it is what an opener sends first: data from the first window, nothing received yet. */
 static bool begins_session(const ks_port *p, const uint8_t *packet, size_t size)
 {
@@ -71,19 +88,19 @@ static bool begins_session(const ks_port *p, const uint8_t *packet, size_t size)
     if (p->owner.profile.compress != 0 && first)
         return len > 0 && data[0] == SNAPPY_FIRST_BYTE;
     if (p->owner.profile.framing == KS_FRAMING_SMUX && first && len >= KS_SMUX_HEAD)
-        return data[0] == p->owner.profile.smux_version && (data[1] == KS_SMUX_SYN || data[1] == KS_SMUX_NOP);
+        return data[0] == p->owner.profile.smux_version && (data[1] == KS_SMUX_SYN || data[1] == KS_SMUX_NOP) &&
+               !(len == size - KS_KCP_HEAD && is_over_at_once_untrusted(data[0], data, len));
     return true;
 }
 
-/* Answers a packet that belongs to no session, in place: the addresses are the receive buffer's. `earned`: bytes that came. */
-static void answer(ks_port *p, const ks_addr *from, const ks_addr *local, uint8_t *packet, size_t size, size_t earned)
+/* Answers a packet that belongs to no session, with those of this turn. `earned`: bytes that came. */
+static void answer(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size,
+                   size_t earned)
 {
-    struct iovec iov = {packet, size};
     ks_credit credit = {.validated = false};
     ks_credit_earn(&credit, earned + ks_link_overhead(&p->owner.link, false)); /* always enough: it is 24 at least */
     ks_route route = {.link = &p->owner.link, .to = from, .from = local, .credit = &credit};
-    (void)ks_batch_put(&p->core->batch, &route, &iov, 1, size, p->core->now_ms);
-    ks_batch_send(&p->core->batch);
+    ks_batch_put_stray(&p->core->batch, &route, packet, size, p->core->now_ms);
 }
 
 static void refuse(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size)
@@ -119,12 +136,18 @@ static bool has_cookie(const ks_port *p, const ks_addr *from, uint32_t conv, con
 /* A session for a first packet, or for the answer to a cookie. NULL: there is none now. */
 static ks_session *begin_session(ks_port *p, const ks_addr *from, const ks_addr *local, uint32_t conv, bool answered)
 {
-    if (ks_lobby_is_full(p->lobby) || p->half_open >= (answered ? 2 : 1) * HALF_OPEN_MAX) {
+    const uint32_t most = (uint32_t)p->owner.profile.max_half_open + (answered ? ANSWERED_MAX : 0);
+    if (ks_lobby_is_full(p->lobby)) {
         p->core->count.backlog_drops++; /* the peer's retransmission tries again, as with TCP */
-        if (!answered && !ks_lobby_is_full(p->lobby))
-            send_cookie(p, from, local, conv);
         return NULL;
     }
+    if (!answered && p->half_open >= most) {
+        send_cookie(p, from, local, conv);
+        return NULL;
+    }
+    /* Who answers is there. Who has waited longest, for its proof or for a descriptor, has had its time. */
+    if (p->half_open >= most)
+        ks_session_give_way(p->half_open_oldest);
     ks_addr none;
     memset(&none, 0, sizeof none);
     ks_session *s = session_add(p, conv, from, local != NULL ? local : &none, false);
@@ -154,7 +177,7 @@ static ks_session *session_for(ks_port *p, const ks_opened *o, const uint8_t *pa
     ks_session *s = ks_peers_find(p, o->from, conv);
     if (s != NULL) {
         if (!s->credit.validated) /* together they fit into memory, alone one has all that it wants */
-            ks_kcp_take_most(&s->kcp, HALF_OPEN_PKTS / ks_max32(1, p->half_open));
+            ks_kcp_take_most(&s->kcp, ks_max32(1, HALF_OPEN_PKTS / ks_max32(1, p->half_open)));
         return s;
     }
     if (p->owner.link.udp.connected) {

@@ -80,6 +80,35 @@ ks_port *ks_port_new(ks_core *core, ks_ports *ports, int udp_fd, const ks_settin
     return p;
 }
 
+void ks_port_count_half_open(ks_port *p, ks_session *s)
+{
+    s->half_open = true;
+    s->half_open_next = NULL;
+    s->half_open_prev = p->half_open_newest;
+    if (s->half_open_prev != NULL)
+        s->half_open_prev->half_open_next = s;
+    else
+        p->half_open_oldest = s;
+    p->half_open_newest = s;
+    p->half_open++;
+}
+
+void ks_port_uncount_half_open(ks_port *p, ks_session *s)
+{
+    if (!s->half_open)
+        return;
+    s->half_open = false;
+    if (s->half_open_prev != NULL)
+        s->half_open_prev->half_open_next = s->half_open_next;
+    else
+        p->half_open_oldest = s->half_open_next;
+    if (s->half_open_next != NULL)
+        s->half_open_next->half_open_prev = s->half_open_prev;
+    else
+        p->half_open_newest = s->half_open_prev;
+    p->half_open--;
+}
+
 void ks_port_more_append(ks_port *p)
 {
     ks_ports *ports = p->ports;

@@ -45,6 +45,7 @@ typedef struct ks_port {
     uint64_t sought_ms;          /* ... as it was then */
     uint32_t sessions;
     uint32_t half_open;          /* of these: begun by a packet, no stream has followed; as in TCP's SYN queue */
+    ks_session *half_open_oldest, *half_open_newest; /* linked by half_open_next */
     uint16_t local_port;         /* host order */
     ks_addr local;               /* what the socket is bound to */
 
@@ -69,12 +70,10 @@ static inline ks_port *ks_port_of(ks_session_owner *owner)
     return KS_OWNER(owner, ks_port, owner);
 }
 
-/* It has a stream, or ends: half-open no more. */
-static inline void ks_port_uncount_half_open(ks_port *port, ks_session *session)
-{
-    port->half_open -= session->half_open;
-    session->half_open = false;
-}
+/* A packet has begun it. */
+void ks_port_count_half_open(ks_port *port, ks_session *session);
+/* It has a stream, or ends: half-open no more. It may be so already. */
+void ks_port_uncount_half_open(ks_port *port, ks_session *session);
 
 /* Settings and crypt are the owner's from now on. -> 0 or -errno, and then the owner is as it was. */
 int ks_settings_take(ks_session_owner *owner, const ks_settings *with);

@@ -156,6 +156,14 @@ static bool gives_up(const ks_session *s, const uint8_t *packet, size_t size)
            is_farewell(s, packet + size - KS_SMUX_HEAD);
 }
 
+/* A challenge came, and nothing is acknowledged: the other end has kept nothing of our SYN, and sent a cookie (challenge.h).
+ * So the SYN goes again with the answer, instead of at its timeout. */
+static void begin_again(ks_session *s)
+{
+    if (s->state == KS_SESSION_CONNECTING && s->kcp.answers && !s->kcp.heard_una)
+        ks_kcp_peer_moved(&s->kcp, s->core->now_us);
+}
+
 static void input_kcp_untrusted(ks_session *s, const uint8_t *packet, size_t size, bool from_fec)
 {
     uint8_t refusal[KS_KCP_HEAD + KS_SMUX_HEAD];
@@ -176,6 +184,7 @@ static void input_kcp_untrusted(ks_session *s, const uint8_t *packet, size_t siz
     } else if (!late) {
         s->heard_ms = s->core->now_ms;
         s->refusals = 0;
+        begin_again(s);
     }
     ks_dialog_heard(&s->core->dialogs, &s->dialog, s->core->now_us);
     ks_session_mark(s);
@@ -332,6 +341,15 @@ static void check_silent(ks_session *s)
         s->owner->silent(s->owner);
 }
 
+/* What came was acknowledged, but its beginning goes with this session: the peer must not go on. If nothing came, its
+ * first packet will come again, and begin another. */
+void ks_session_give_way(ks_session *s)
+{
+    if (s->state == KS_SESSION_HALF_OPEN && s->kcp.rcv_max != 0)
+        ks_session_farewell(s);
+    ks_session_end(s);
+}
+
 /* Moves on when the streams are gone, or time is up. May end the session. */
 static void check_end(ks_session *s)
 {
@@ -355,12 +373,8 @@ static void check_end(ks_session *s)
             s->kcp.flush_now = true; /* the last acknowledgment, then the end */
             ks_session_mark(s);
         }
-    } else if (now >= s->until_ms) {
-        /* What came was acknowledged, but its beginning went to a session that is gone: the peer must not go on. */
-        if (s->state == KS_SESSION_HALF_OPEN)
-            ks_session_farewell(s);
-        ks_session_end(s);
-    }
+    } else if (now >= s->until_ms)
+        ks_session_give_way(s);
 }
 
 static void rearm(ks_session *s)

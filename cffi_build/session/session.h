@@ -68,11 +68,7 @@ typedef struct ks_session {
     ks_hnode by_address;            /* likewise, by the address alone: parity packets name no conversation */
     ks_hnode by_conv;               /* likewise, by the conversation alone: its peer may have moved */
     struct ks_moving *moving;       /* the owner's: where the peer seems to have moved to; NULL: nowhere */
-    bool in_table, in_addresses, in_convs, listed; /* the owner's notes: it is in these tables, ... */
-    bool half_open;                 /* ... and has had no stream yet */
-    bool held;                      /* the limit has kept applications' data back in this turn */
-    bool refused;                   /* one more ICMP refusal is to be looked at */
-    uint8_t refusals;               /* ICMP refusals since the peer was heard */
+    struct ks_session *half_open_prev, *half_open_next; /* the owner's: neighbours by age, while half_open */
     ks_timer timer;
     ks_credit credit;               /* of the peer's address; without limit for who connected to it, or has proved it */
     ks_proof proof;                 /* while it has not */
@@ -87,6 +83,11 @@ typedef struct ks_session {
     bool trimmed;
     bool starved;                   /* this turn had no memory for data that waits */
     bool after_fin;                 /* the latest frame that came was a FIN, on stream fin_sid */
+    bool in_table : 1, in_addresses : 1, in_convs : 1, listed : 1; /* the owner's: it is in these tables */
+    bool half_open : 1;             /* the owner's: it has had no stream yet */
+    bool held : 1;                  /* the limit has kept applications' data back in this turn */
+    bool refused : 1;               /* one more ICMP refusal is to be looked at */
+    uint8_t refusals;               /* ICMP refusals since the peer was heard */
     uint32_t fin_sid;
     uint32_t waiting_sid;           /* the peer's first stream, for which there was no descriptor yet; 0: none */
     ks_kcp kcp;
@@ -145,6 +146,8 @@ size_t ks_stream_send_now(ks_stream *stream, const uint8_t *data, size_t size);
 void ks_session_end_ride(ks_session *session);
 /* Ends it now; its applications get `error`. */
 void ks_session_fail(ks_session *session, int error);
+/* Of an accepting end: ends it now, in favour of another peer's; what was acknowledged of it is told to be lost. */
+void ks_session_give_way(ks_session *session);
 /* Abandons one stream: the peer gets a reset, the application `error` (0: nothing). */
 void ks_stream_reset(ks_stream *stream, int error);
 /* Everything the application wrote has been acknowledged. */

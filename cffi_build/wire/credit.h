@@ -18,13 +18,14 @@
 /* All zero: nothing has come yet, so nothing may go. */
 typedef struct {
     bool validated;          /* the address is known to hear us, so there is no limit; never taken back */
-    int64_t left;            /* while there is one: bytes that may still go; never below 0 */
+    uint32_t left;           /* while there is one: bytes that may still go; it stops at the largest number */
 } ks_credit;
 
 static inline void ks_credit_earn(ks_credit *credit, size_t bytes)
 {
+    const uint64_t more = KS_CREDIT_TIMES * (uint64_t)bytes, room = UINT32_MAX - credit->left;
     if (!credit->validated)
-        credit->left += KS_CREDIT_TIMES * (int64_t)bytes;
+        credit->left += (uint32_t)(more < room ? more : room);
 }
 
 /* Its owner has answered a challenge, or we chose it ourselves. */
@@ -38,9 +39,9 @@ static inline bool ks_credit_spend(ks_credit *credit, size_t bytes)
 {
     if (credit->validated)
         return true;
-    if ((int64_t)bytes > credit->left)
+    if (bytes > credit->left)
         return false;
-    credit->left -= (int64_t)bytes;
+    credit->left -= (uint32_t)bytes;
     return true;
 }
 

@@ -148,6 +148,23 @@ size_t ks_batch_put(ks_batch *b, const ks_route *r, const struct iovec *iov, int
     return total;
 }
 
+void ks_batch_put_stray(ks_batch *b, const ks_route *r, const uint8_t *packet, size_t size, uint64_t now_ms)
+{
+    struct iovec iov = {(void *)(uintptr_t)packet, size};
+    KS_ASSERT(size < KS_BATCH_BY_REFERENCE && r->fec == NULL && r->dup == 0 && r->to != NULL);
+    if (ks_batch_put(b, r, &iov, 1, size, now_ms) == 0)
+        return;
+    ks_datagram *d = &b->d[b->n - 1];
+    if (d->to != NULL) {
+        b->strays[b->n - 1].to = *d->to;
+        d->to = &b->strays[b->n - 1].to;
+    }
+    if (d->from != NULL) {
+        b->strays[b->n - 1].from = *d->from;
+        d->from = &b->strays[b->n - 1].from;
+    }
+}
+
 bool ks_batch_send_whole(ks_batch *b, const ks_route *r, const uint8_t *packet, size_t size, uint64_t now_ms)
 {
     struct iovec iov = {(void *)(uintptr_t)packet, size};

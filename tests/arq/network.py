@@ -27,7 +27,7 @@ CMDS = {81: "PUSH", 82: "ACK", 83: "WASK", 84: "WINS"}
 PROFILE = {
     "framing": 0, "smux_version": 2, "sockbuf_bytes": 1, "nodelay": 1, "interval_ms": 20, "resend": 2, "nc": 1,
     "sndwnd_pkts": 128, "rcvwnd_pkts": 128, "mtu_bytes": 1400, "stream": 1, "ack_nodelay": 0, "write_delay": 0,
-    "keepalive_timeout_ms": 30000, "max_streams": 1,
+    "keepalive_timeout_ms": 30000, "max_streams": 1, "max_half_open": 1,
 }  # fmt: skip
 
 

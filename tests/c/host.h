@@ -72,7 +72,7 @@ static inline void host_check_session(const ks_session *s, uint32_t *streams, ui
     MUST(s->buffered <= s->buffer_limit + 1500 / (KS_SMUX_HEAD + 1) * (KS_SLICE_CHARGE + 1));
     MUST(ks_kcp_unacked(&s->kcp) <= s->kcp.cfg.snd_wnd + 2 * 64 + 16);
     MUST((s->bucket.rate == 0) == (s->kcp.budget == INT64_MAX));
-    MUST(s->credit.left >= 0 && (s->credit.validated || s->streams == NULL));
+    MUST(s->credit.validated || s->streams == NULL);
     *streams += count;
     *half_open += s->half_open;
 }
@@ -90,6 +90,10 @@ static inline void host_check(const host *h)
         MUST(waiting == p->waiting && p->sessions == p->by_peer.count);
         MUST(p->front.fd >= 0 || p->sessions > 0);
         MUST(p->by_address.count <= p->sessions && (p->parity_due == NULL || p->sessions > 0));
+        uint32_t listed = 0;
+        for (const ks_session *s = p->half_open_oldest; s != NULL; s = s->half_open_next, listed++)
+            MUST(s->half_open && (s->half_open_next != NULL ? s->half_open_next->half_open_prev : p->half_open_newest) == s);
+        MUST(listed == p->half_open);
         in_ports += p->sessions;
         half_open_in_ports += p->half_open;
     }

@@ -68,16 +68,24 @@ static void test_answers_are_found_in_any_bytes(void)
     CHECK(!ks_challenge_find_untrusted(packet, 2 * KS_KCP_HEAD + 5, &cookie));
 }
 
-static void syn(world *w, world_route *x, uint32_t conv)
+/* A SYN, and behind it NOPs. */
+static void opening(world *w, world_route *x, uint32_t conv, uint32_t frames)
 {
-    uint8_t packet[KS_KCP_HEAD + KS_SMUX_HEAD] = {0};
+    uint8_t packet[KS_KCP_HEAD + 16 * KS_SMUX_HEAD] = {0};
+    MUST(frames <= 16);
     ks_put_le32(packet, conv);
     packet[4] = PUSH;
     ks_put_le16(packet + 6, 32);
-    ks_put_le32(packet + 20, KS_SMUX_HEAD);
-    ks_smux_head(packet + KS_KCP_HEAD, 2, KS_SMUX_SYN, 0, 1);
-    world_stranger_send(w, x, packet, sizeof packet);
+    ks_put_le32(packet + 20, frames * KS_SMUX_HEAD);
+    for (uint32_t i = 0; i < frames; i++)
+        ks_smux_head(packet + KS_KCP_HEAD + i * KS_SMUX_HEAD, 2, i == 0 ? KS_SMUX_SYN : KS_SMUX_NOP, 0, i == 0 ? 1 : 0);
+    world_stranger_send(w, x, packet, KS_KCP_HEAD + frames * KS_SMUX_HEAD);
     world_run(w, MS); /* or a thousand challenges would be due at one moment, more than a socket's buffer takes */
+}
+
+static void syn(world *w, world_route *x, uint32_t conv)
+{
+    opening(w, x, conv, 1);
 }
 
 /* As many half-open sessions as there may be: further openers get a cookie and leave nothing, until one answers it. */
@@ -147,6 +155,120 @@ static void test_proof_opens_the_window(void)
     world_close(&w);
 }
 
+/* All of a port's half-open sessions, oldest first. */
+static bool is_half_open(const world *w, uint32_t conv)
+{
+    for (const ks_session *s = w->host[SERVER].ports->all->half_open_oldest; s != NULL; s = s->half_open_next)
+        if (s->kcp.cfg.conv == conv)
+            return true;
+    return false;
+}
+
+/* As who has heard the cookie that it gets now, so many times in one packet. */
+static void answer_cookie(world *w, world_route *x, uint32_t conv, size_t times)
+{
+    const ks_core *core = w->host[SERVER].core;
+    uint8_t packet[16 * KS_KCP_HEAD];
+    MUST(times <= 16);
+    for (size_t i = 0; i < times; i++) {
+        ks_challenge_write(packet + i * KS_KCP_HEAD, conv, 32, ks_cookie(&core->secret, &x->name, conv, core->now_ms));
+        packet[i * KS_KCP_HEAD + 4] = KS_KCP_ACK;
+    }
+    world_stranger_send(w, x, packet, times * KS_KCP_HEAD);
+    world_run(w, MS);
+}
+
+/* max_half_open 0: nothing is kept of who has not answered a cookie; and a real client connects all the same. */
+static void test_nothing_before_a_cookie_is_answered(void)
+{
+    world w;
+    ks_profile p = world_profile();
+    int b = -1;
+    p.max_half_open = 0;
+    world_open(&w, 1, 10 * MS);
+    world_listen(&w, &p, NULL, 5);
+    world_route *x = world_stranger(&w);
+    const ks_core *core = w.host[SERVER].core;
+    uint64_t held = ks_mem_used();
+    for (uint32_t conv = 1; conv <= 100; conv++)
+        syn(&w, x, conv);
+    CHECK_EQ(core->session_count, 0);
+    CHECK_EQ(core->count.cookies_sent, 100);
+    CHECK_EQ(core->count.passive_opens, 0);
+    CHECK_EQ(core->count.backlog_drops, 0);
+    CHECK_EQ(ks_mem_used(), held);
+    /* One round trip more than without, not a retransmission's timeout: the SYN goes again with the answer. */
+    p.adaptive = 1;
+    int a = world_connect(&w, &p, NULL);
+    WORLD_UNTIL(&w, 42 * MS, world_poll(a) & POLLOUT);
+    WORLD_UNTIL(&w, 10 * MS, world_accepted(&w, &b));
+    CHECK_EQ(core->count.passive_opens, 1);
+    CHECK_EQ(core->count.cookies_sent, 101);
+    const world_flow *f = world_flow_start(&w, a, b, 10000);
+    WORLD_UNTIL(&w, SECOND, flow_done(f));
+    /* One whose sender is KCP's own waits for its timeout. */
+    p.adaptive = 0;
+    int a2 = world_connect(&w, &p, NULL), b2 = -1;
+    WORLD_UNTIL(&w, SECOND, world_accepted(&w, &b2) && (world_poll(a2) & POLLOUT));
+    world_close_app(&a);
+    world_close_app(&b);
+    world_close_app(&a2);
+    world_close_app(&b2);
+    world_close(&w);
+}
+
+static bool ends_with_farewell(const world_route *x)
+{
+    uint8_t farewell[KS_SMUX_HEAD];
+    ks_smux_head(farewell, 2, KS_SMUX_FIN, 0, 0);
+    return x->answer_size >= KS_KCP_HEAD + KS_SMUX_HEAD &&
+           memcmp(x->answer + x->answer_size - KS_SMUX_HEAD, farewell, KS_SMUX_HEAD) == 0;
+}
+
+/* Those who have answered a cookie, and then do no more, have 1024 places: the next one has the oldest's. */
+static void test_the_oldest_gives_way(void)
+{
+    world w;
+    ks_profile p = world_profile();
+    p.max_half_open = 3;
+    world_open(&w, 1, 0);
+    world_listen(&w, &p, NULL, 5);
+    world_route *oldest = world_stranger(&w), *mute = world_stranger(&w);
+    world_route *x = world_stranger(&w), *honest = world_stranger(&w);
+    const ks_core *core = w.host[SERVER].core;
+    const uint32_t most = 3 + FULL;
+    opening(&w, oldest, 1, 16); /* as long as a client makes it: there is credit left for a last word */
+    for (uint32_t conv = 2; conv <= 3; conv++)
+        syn(&w, x, conv);
+    answer_cookie(&w, mute, 4, 16); /* likewise */
+    for (uint32_t conv = 5; conv <= most; conv++)
+        answer_cookie(&w, x, conv, 1);
+    CHECK_EQ(core->session_count, most);
+    syn(&w, honest, 7777); /* no opener takes anybody's place by itself */
+    CHECK_EQ(core->count.cookies_sent, 1);
+    CHECK_EQ(core->session_count, most);
+    CHECK(is_half_open(&w, 1));
+    world_stranger_proves(&w, honest);
+    CHECK_EQ(core->session_count, most);
+    CHECK(!is_half_open(&w, 1) && is_half_open(&w, 2) && is_half_open(&w, 7777));
+    /* What it had sent was acknowledged, so it is told. */
+    CHECK(ends_with_farewell(oldest));
+    world_stranger_proves(&w, honest);
+    syn(&w, honest, 7777);
+    int fd = host_accept(w.listener);
+    CHECK(fd >= 0);
+    world_close_app(&fd);
+    /* Of one that has only answered a cookie nothing was: its first packet comes again, and gets another one. */
+    for (uint32_t conv = most + 1; conv <= most + 4; conv++)
+        answer_cookie(&w, x, conv, 1);
+    CHECK_EQ(w.host[SERVER].ports->all->half_open, most);
+    CHECK(!is_half_open(&w, 4) && is_half_open(&w, 5));
+    CHECK(mute->answers > 0 && !ends_with_farewell(mute));
+    world_run(&w, 11 * SECOND);
+    CHECK_EQ(w.host[SERVER].ports->all->half_open, 0);
+    world_close(&w);
+}
+
 /* A challenge that gets lost, or its answer, is asked again; what is answered late counts too. */
 static void test_lost_challenges_are_asked_again(void)
 {
@@ -171,7 +293,8 @@ int main(int argc, char **argv)
 {
     static const check_test tests[] = {
         TEST(test_siphash), TEST(test_cookie_is_for_one_peer_and_a_short_time), TEST(test_answers_are_found_in_any_bytes),
-        TEST(test_full_of_strangers), TEST(test_proof_opens_the_window), TEST(test_lost_challenges_are_asked_again),
+        TEST(test_full_of_strangers), TEST(test_proof_opens_the_window),
+        TEST(test_nothing_before_a_cookie_is_answered), TEST(test_the_oldest_gives_way), TEST(test_lost_challenges_are_asked_again),
     };
     return check_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

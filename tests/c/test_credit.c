@@ -19,8 +19,11 @@ static void test_three_times_what_came(void)
     CHECK(!ks_credit_spend(&c, 33));
     CHECK(ks_credit_spend(&c, 32));
     CHECK(!ks_credit_spend(&c, 1));
+    ks_credit_earn(&c, UINT32_MAX); /* it does not wrap */
+    CHECK_EQ(c.left, UINT32_MAX);
     ks_credit_validate(&c);
     CHECK(ks_credit_spend(&c, 1u << 30));
+    CHECK_EQ(c.left, UINT32_MAX);
 }
 
 /* ---- the batch ---- */

@@ -36,7 +36,7 @@ static ks_profile profile_of(int framing, int version)
     return (ks_profile){
         .framing = framing, .smux_version = version, .nodelay = 1, .interval_ms = 10, .resend = 2, .nc = 1,
         .sndwnd_pkts = 256, .rcvwnd_pkts = 256, .mtu_bytes = 1400, .stream = 1, .sockbuf_bytes = 1 << 20,
-        .keepalive_ms = 10000, .keepalive_timeout_ms = 30000, .max_streams = 1024,
+        .keepalive_ms = 10000, .keepalive_timeout_ms = 30000, .max_streams = 1024, .max_half_open = 1024,
     };
 }
 

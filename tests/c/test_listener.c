@@ -277,6 +277,56 @@ static void test_what_begins_no_session(void)
     world_close(&w);
 }
 
+static size_t put_frame(uint8_t *at, ks_smux_cmd cmd, uint32_t sid)
+{
+    ks_smux_head(at, 2, cmd, 0, sid);
+    return KS_SMUX_HEAD;
+}
+
+/* A stranger who opens and, in the same packet, resets or says farewell: there never is a session. Who does something
+ * else besides has one. */
+static void test_opened_and_over_in_one_packet(void)
+{
+    world w;
+    ks_profile p = world_profile();
+    static const struct {
+        struct { ks_smux_cmd cmd; uint32_t sid; } frames[5];
+        uint32_t count;
+        bool begins;
+    } cases[] = {
+        {{{KS_SMUX_SYN, 1}, {KS_SMUX_FIN, 1}, {KS_SMUX_FIN, 1}}, 3, false},
+        {{{KS_SMUX_SYN, 1}, {KS_SMUX_NOP, 0}, {KS_SMUX_FIN, 1}, {KS_SMUX_FIN, 1}}, 4, false},
+        {{{KS_SMUX_SYN, 1}, {KS_SMUX_FIN, 1}, {KS_SMUX_FIN, 1}, {KS_SMUX_FIN, 0}}, 4, false},
+        {{{KS_SMUX_SYN, 1}, {KS_SMUX_SYN, 3}, {KS_SMUX_FIN, 0}}, 3, false},
+        {{{KS_SMUX_NOP, 0}, {KS_SMUX_FIN, 0}}, 2, false},
+        {{{KS_SMUX_SYN, 1}, {KS_SMUX_FIN, 1}}, 2, true}, /* it will not write, but reads */
+        {{{KS_SMUX_SYN, 1}, {KS_SMUX_FIN, 1}, {KS_SMUX_NOP, 0}, {KS_SMUX_FIN, 1}}, 4, true},
+        {{{KS_SMUX_SYN, 1}, {KS_SMUX_FIN, 1}, {KS_SMUX_FIN, 1}, {KS_SMUX_SYN, 3}}, 4, true},
+        {{{KS_SMUX_SYN, 1}, {KS_SMUX_SYN, 3}, {KS_SMUX_FIN, 1}, {KS_SMUX_FIN, 1}}, 4, true},
+        {{{KS_SMUX_SYN, 1}, {KS_SMUX_FIN, 3}, {KS_SMUX_FIN, 1}}, 3, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t data[5 * KS_SMUX_HEAD];
+        size_t size = 0;
+        world_open(&w, 1, 0);
+        world_listen(&w, &p, NULL, 5);
+        world_route *x = world_stranger(&w);
+        for (uint32_t k = 0; k < cases[i].count; k++)
+            size += put_frame(data + size, cases[i].frames[k].cmd, cases[i].frames[k].sid);
+        segment(&w, x, PUSH, 0, 0, data, (uint32_t)size);
+        if (!CHECK_EQ(w.host[SERVER].core->count.passive_opens, cases[i].begins))
+            printf("case %d\n", (int)i);
+        CHECK_EQ(sessions_of(&w, SERVER), cases[i].begins);
+        CHECK_EQ(x->answers, 1);
+        CHECK(x->answer_size <= 3 * (KS_KCP_HEAD + size));
+        if (!cases[i].begins) /* refused */
+            CHECK_EQ(x->answer_size, KS_KCP_HEAD + KS_SMUX_HEAD);
+        world_run(&w, 11 * SECOND);
+        CHECK_EQ(sessions_of(&w, SERVER), 0);
+        world_close(&w);
+    }
+}
+
 /* Streams that a peer opens in one session, each a connection; one more for an id that is there changes nothing. */
 static void test_streams_of_one_session(void)
 {
@@ -428,7 +478,7 @@ int main(int argc, char **argv)
     static const check_test tests[] = {
         TEST(test_backlog), TEST(test_data_before_accept), TEST(test_closed_listener), TEST(test_listen_again),
         TEST(test_session_without_a_stream_ends), TEST(test_session_begun_out_of_band),
-        TEST(test_what_begins_no_session), TEST(test_streams_of_one_session),
+        TEST(test_what_begins_no_session), TEST(test_opened_and_over_in_one_packet), TEST(test_streams_of_one_session),
         TEST(test_stream_that_goes_before_its_turn), TEST(test_sealed_with_fec), TEST(test_wrong_key_is_nobody),
     };
     return check_main(argc, argv, tests, sizeof tests / sizeof *tests);

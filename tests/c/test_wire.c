@@ -250,6 +250,41 @@ static void test_batch_of_two_links(void)
     close_pipe(&other);
 }
 
+/* Answers to strangers are sent together, each to its own, whatever becomes of the addresses meanwhile. */
+static void test_strays_in_one_batch(void)
+{
+    enum { STRANGERS = 3 };
+    static ks_batch batch;
+    ks_counters count = {0};
+    ks_addr name, theirs[STRANGERS], to;
+    ks_link link = {.crypt = NULL};
+    int fd = bound_socket(&name), stranger[STRANGERS];
+    CHECK_EQ(ks_udp_init(&link.udp, fd, KS_UDP_WAY_AUTO, 1 << 16, 0), 0);
+    ks_batch_init(&batch, &count, on_refused);
+    for (uint8_t i = 0; i < STRANGERS; i++) {
+        uint8_t packet[4] = {i, i, i, i};
+        ks_credit credit = {.left = sizeof packet};
+        stranger[i] = bound_socket(&theirs[i]);
+        to = theirs[i];
+        ks_route route = {.link = &link, .to = &to, .credit = &credit};
+        ks_batch_put_stray(&batch, &route, packet, sizeof packet, 0);
+        ks_batch_put_stray(&batch, &route, packet, sizeof packet, 0); /* for which there is no credit */
+    }
+    memset(&to, 0, sizeof to);
+    CHECK_EQ(batch.n, STRANGERS);
+    CHECK_EQ(count.out_pkts, 0);
+    ks_batch_send(&batch);
+    CHECK_EQ(count.out_pkts, STRANGERS);
+    for (uint8_t i = 0; i < STRANGERS; i++) {
+        uint8_t got[8] = {0xff};
+        CHECK_EQ(recv(stranger[i], got, sizeof got, MSG_DONTWAIT), 4);
+        CHECK_EQ(got[0], i);
+        CHECK(recv(stranger[i], got, sizeof got, MSG_DONTWAIT) < 0);
+        close(stranger[i]);
+    }
+    close(fd);
+}
+
 /* The longest packets: crypt's and FEC's bytes are counted in, and a batch of them fits. */
 static void test_longest_packets(void)
 {
@@ -332,7 +367,7 @@ static void test_refused(void)
 int main(int argc, char **argv)
 {
     static const check_test tests[] = {
-        TEST(test_batches), TEST(test_batch_of_two_links), TEST(test_longest_packets), TEST(test_seal_fails), TEST(test_refused),
+        TEST(test_batches), TEST(test_batch_of_two_links), TEST(test_strays_in_one_batch), TEST(test_longest_packets), TEST(test_seal_fails), TEST(test_refused),
     };
     return check_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -63,7 +63,7 @@ static inline ks_profile world_profile(void)
     return (ks_profile){
         .framing = KS_FRAMING_SMUX, .smux_version = 2, .nodelay = 1, .interval_ms = 10, .resend = 2, .nc = 1,
         .sndwnd_pkts = 128, .rcvwnd_pkts = 128, .mtu_bytes = 1400, .stream = 1, .sockbuf_bytes = 1 << 20,
-        .keepalive_ms = 10000, .keepalive_timeout_ms = 30000, .max_streams = 1024,
+        .keepalive_ms = 10000, .keepalive_timeout_ms = 30000, .max_streams = 1024, .max_half_open = 1024,
     };
 }
 

@@ -219,7 +219,8 @@ static ks_profile profile_of(uint32_t flags)
         .framing = flags & RAW ? KS_FRAMING_RAW : KS_FRAMING_SMUX, .smux_version = 2, .nodelay = flags / NODELAY & 1,
         .interval_ms = 10, .resend = 2, .nc = flags / NC & 1, .sndwnd_pkts = 16, .rcvwnd_pkts = RCVWND, .mtu_bytes = 1400,
         .stream = !(flags & MESSAGES), .sockbuf_bytes = 65536, .keepalive_ms = flags & KEEPALIVE ? 1000 : 0,
-        .keepalive_timeout_ms = 3000, .max_streams = MAX_STREAMS, .fec_data = flags & FEC ? DS : 0, .fec_parity = flags & FEC ? PS : 0,
+        .keepalive_timeout_ms = 3000, .max_streams = MAX_STREAMS, .max_half_open = flags & KEEPALIVE ? 64 : 2,
+        .fec_data = flags & FEC ? DS : 0, .fec_parity = flags & FEC ? PS : 0,
         .compress = flags & COMPRESS && !(flags & RAW), .dup = flags & DUP_AND_LIMIT ? 1 : 0, .rate_limit = flags & DUP_AND_LIMIT ? 50000 : 0,
     };
 }

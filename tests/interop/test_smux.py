@@ -150,6 +150,16 @@ def test_streams_of_a_go_session_are_limited(go, version):
         assert pairs[1][0].kcp_info().streams == 3
 
 
+@every_version
+def test_go_answers_a_cookie(go, version):
+    """At a listener that keeps nothing of a stranger: its SYN comes again when the cookie is answered, by its timeout."""
+    before = kcpsock.stats()
+    with opened(go, version, profile=ends.profile(smux_version=version, max_half_open=0)) as (sock, stream, _, more):
+        assert kcpsock.stats()["CookiesSent"] > before["CookiesSent"]
+        check_alive(go, sock, stream)
+        check_alive(go, *more())
+
+
 # --- the end of a stream ----------------------------------------------------------------------------------------------
 
 

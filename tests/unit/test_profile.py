@@ -39,6 +39,7 @@ def test_defaults():
     assert (profile.key, profile.crypt, profile.cipher, profile.secret) == (None, None, "null", b"")
     assert (profile.fec, profile.dup, profile.rate_limit, profile.compress) == (None, 0, 0, False)
     assert profile.max_streams == 1024
+    assert profile.max_half_open == 1024
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,8 @@ def test_is_a_value():
         ("mtu", "1400"),
         ("max_streams", 0),
         ("max_streams", 65537),
+        ("max_half_open", -1),
+        ("max_half_open", 65537),
         ("mtu", 1473),
         ("stream", 2),
         ("dscp", 64),
