@@ -88,6 +88,31 @@ static void syn(world *w, world_route *x, uint32_t conv)
     opening(w, x, conv, 1);
 }
 
+/* Their packets share a bound: with many of them each has a few. */
+static void test_strangers_packets_are_bounded(void)
+{
+    world w;
+    ks_profile p = world_profile();
+    world_open(&w, 1, 10 * MS);
+    world_listen(&w, &p, NULL, 5);
+    world_route *x = world_stranger(&w);
+    for (uint32_t conv = 1; conv <= FULL; conv++)
+        syn(&w, x, conv);
+    const ks_session *s = w.host[SERVER].ports->all->half_open_oldest;
+    CHECK_EQ(s->kcp.cfg.conv, 1);
+    for (uint32_t sn = 1; sn < 100; sn++) {
+        uint8_t packet[KS_KCP_HEAD + 1000] = {0};
+        ks_put_le32(packet, 1);
+        packet[4] = PUSH;
+        ks_put_le32(packet + 12, sn);
+        ks_put_le32(packet + 20, 1000);
+        world_stranger_send(&w, x, packet, sizeof packet);
+    }
+    CHECK_EQ(s->kcp.rcv_nxt, 8192 / FULL);
+    world_run(&w, 60 * SECOND);
+    world_close(&w);
+}
+
 /* As many half-open sessions as there may be: further openers get a cookie and leave nothing, until one answers it. */
 static void test_full_of_strangers(void)
 {
@@ -293,7 +318,7 @@ int main(int argc, char **argv)
 {
     static const check_test tests[] = {
         TEST(test_siphash), TEST(test_cookie_is_for_one_peer_and_a_short_time), TEST(test_answers_are_found_in_any_bytes),
-        TEST(test_full_of_strangers), TEST(test_proof_opens_the_window),
+        TEST(test_full_of_strangers), TEST(test_strangers_packets_are_bounded), TEST(test_proof_opens_the_window),
         TEST(test_nothing_before_a_cookie_is_answered), TEST(test_the_oldest_gives_way), TEST(test_lost_challenges_are_asked_again),
     };
     return check_main(argc, argv, tests, sizeof tests / sizeof *tests);

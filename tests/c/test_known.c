@@ -2,8 +2,10 @@
 /* What is known of the paths to peers: recalled for the same address alone, for ten minutes, in bounded memory. */
 #include <arpa/inet.h>
 
+#include "base/serial.h"
 #include "check.h"
 #include "path/known.h"
+#include "path/rest.h"
 
 #define MINUTE UINT64_C(60000000)
 
@@ -102,10 +104,25 @@ static void test_resumed_if_alike(void)
     }
 }
 
+/* Losses of what leaves after a pause count, wherever the clock of 32 bits stands. */
+static void test_losses_count_after_a_pause(void)
+{
+    const ks_path before = measured(1000000, 30000);
+    ks_path_rest rest;
+    ks_path_sleep(&before, &rest);
+    for (uint64_t now_us = 1; now_us < UINT64_C(1) << 33; now_us += UINT64_C(1) << 30) {
+        ks_path p;
+        ks_path_wake(&p, &rest, 1400, now_us);
+        CHECK_EQ(p.rate[0] / 32, before.rate[0] / 32);
+        CHECK(ks_after((uint32_t)now_us, p.cut_us));
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const check_test tests[] = {
         TEST(test_recalled_by_address), TEST(test_what_was_not_measured_is_not_noted), TEST(test_bounded), TEST(test_resumed_if_alike),
+        TEST(test_losses_count_after_a_pause),
     };
     return check_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -657,6 +657,27 @@ static void test_forged_refusals_end_nothing(void)
     world_close(&w);
 }
 
+/* On a short path an adaptive sender asks a hundred times a second for a word, and not for ever. */
+static void test_questions_have_an_end(void)
+{
+    world w;
+    ks_profile p = world_profile();
+    p.adaptive = 1;
+    int a, b;
+    world_open(&w, 1, 100);
+    world_pair(&w, &p, &a, &b);
+    world_run(&w, SECOND);
+    (void)net_add(&w.path[CLIENT], net_loss(100));
+    CHECK(send(a, "there?", 6, MSG_DONTWAIT) == 6);
+    world_run(&w, 5 * SECOND);
+    const ks_session *s = world_session(&w.host[CLIENT], a);
+    MUST(s != NULL && s->kcp.sender != NULL);
+    CHECK_EQ(s->kcp.sender->asks, 64);
+    world_close_app(&a);
+    world_close_app(&b);
+    world_close(&w);
+}
+
 /* What it sends itself prolongs nothing: data waits for it to acknowledge. */
 static void test_peer_that_speaks_and_hears_nothing_times_out(void)
 {
@@ -830,7 +851,7 @@ int main(int argc, char **argv)
         TEST(test_data_for_a_closed_end_is_a_reset), TEST(test_forgotten_session_is_refused),
         TEST(test_icmp_refuses_a_connect), TEST(test_icmp_resets_a_live_session_in_time),
         TEST(test_icmp_of_a_moment_is_forgiven), TEST(test_forged_icmp_does_not_end_a_quiet_session),
-        TEST(test_keepalive_keeps_an_idle_session), TEST(test_silent_peer_times_out), TEST(test_a_stop_is_no_silence),
+        TEST(test_keepalive_keeps_an_idle_session), TEST(test_silent_peer_times_out), TEST(test_a_stop_is_no_silence), TEST(test_questions_have_an_end),
         TEST(test_peer_that_speaks_and_hears_nothing_times_out),
         TEST(test_forged_refusals_end_nothing),
         TEST(test_late_answer_of_an_accepted_session), TEST(test_outage_that_is_over_is_forgotten),
