@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """A listener under a flood of openers from forged addresses: ``python bench/flood.py [--rate 250000] [--seconds 60]``.
 
-Two network namespaces, as root. In one of them is the server, a process of its own. In the other a flooder in C writes any
-source address into its packets and hears nothing; beside it honest clients connect once a second, kcpsock and kcp-go with
-smux in turn, each with an echo of 64 bytes; and a connection that was there before goes on sending, as fast as it can or
-(--mbit) at a rate. All share the machine's cores, the flooder too.
+Two network namespaces, as root. In one of them is the server, a process of its own. In the other a flooder in C writes
+any source address into its packets and hears nothing; beside it honest clients connect once a second, kcpsock and
+kcp-go with smux in turn, each with an echo of 64 bytes; and a connection that was there before goes on sending, as fast
+as it can or (--mbit) at a rate. All share the machine's cores, the flooder too. What the server answers to forged
+addresses goes into a device that throws it away.
 
 Goals: at most 10 MB more memory, nothing accepted but who is honest, each honest one served within 1 s, and 80 % of the
 open connection's rate. What is missed is printed as MISSED; the exit status is 1 only when something failed to run.
@@ -203,7 +204,11 @@ def flood(options, with_go):
     with contextlib.ExitStack() as stack:
         pair = hosts.Hosts()
         stack.callback(pair.close)
-        for command in ("tuntap add mode tun name nowhere", "link set nowhere up", f"route add {FORGED_NET} dev nowhere"):
+        for command in (
+            "tuntap add mode tun name nowhere",
+            "link set nowhere up",
+            f"route add {FORGED_NET} dev nowhere",
+        ):
             subprocess.run(["ip", "-n", pair.far.name, *command.split()], check=True)
         server = stack.enter_context(Server(pair.far, url))
         address = pair.far.v4, server.port
@@ -272,10 +277,11 @@ def print_report(report):
     print(f"flood: {sent['sent']:,} packets in {sent['seconds']:.0f} s, {sent['sent'] / sent['seconds']:,.0f}/s")
     counted = {name: last[name] - first[name] for name in last}
     cpu = during[-1]["cpu"] - during[0]["cpu"]
+    sessions = max(look["stats"]["Sessions"] for look in during)
     print(
         f"server: {counted['InPkts'] / seconds:,.0f} packets/s received, {counted['UdpRecvDrops'] / seconds:,.0f}/s "
-        f"dropped by its socket, {counted['CookiesSent']:,} cookies, {max(look['stats']['Sessions'] for look in during)} "
-        f"sessions at most; CPU {100 * cpu / seconds:.0f} % of a core, {1e6 * cpu / counted['InPkts']:.2f} us for each packet"
+        f"dropped by its socket, {counted['CookiesSent']:,} cookies, {sessions} sessions at most; "
+        f"CPU {100 * cpu / seconds:.0f} % of a core, {1e6 * cpu / counted['InPkts']:.2f} us for each packet"
     )
     grown = (max(look["peak"] for look in during + after) - before[-1]["peak"]) / 1e6
     grown_now = (during[-1]["rss"] - before[-1]["rss"]) / 1e6
@@ -299,9 +305,12 @@ def print_report(report):
                 print(f"    {made[1]}")
     share = rate(during) / rate(before)
     slowest = min(rate(pair) for pair in zip(during, during[1:])) / rate(before)
-    print(f"open connection: {rate(before) / 1e6:.1f} MB/s before, {rate(during) / 1e6:.1f} during ({100 * share:.0f} %; "
-          f"slowest second {100 * slowest:.0f} %), {rate(after) / 1e6:.1f} after: {verdict(share >= GOALS['rate'])}"
-          + (f"; {report['error']}" if report["error"] else ""))  # fmt: skip
+    ended = f"; {report['error']}" if report["error"] else ""
+    print(
+        f"open connection: {rate(before) / 1e6:.1f} MB/s before, {rate(during) / 1e6:.1f} during "
+        f"({100 * share:.0f} %; slowest second {100 * slowest:.0f} %), {rate(after) / 1e6:.1f} after: "
+        f"{verdict(share >= GOALS['rate'])}{ended}"
+    )
 
 
 def parse():
