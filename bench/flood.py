@@ -7,8 +7,9 @@ kcp-go with smux in turn, each with an echo of 64 bytes; and a connection that w
 as it can or (--mbit) at a rate. All share the machine's cores, the flooder too. What the server answers to forged
 addresses goes into a device that throws it away.
 
-Goals: at most 10 MB more memory, nothing accepted but who is honest, each honest one served within 1 s, and 80 % of the
-open connection's rate. What is missed is printed as MISSED; the exit status is 1 only when something failed to run.
+Goals: at most 10 MB more memory, nothing accepted but who is honest, each honest one served within 1 s, and 80 % of
+the open connection's rate. What is missed is printed as MISSED; the exit status is 1 only when something failed to
+run.
 """
 
 import argparse

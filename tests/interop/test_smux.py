@@ -152,7 +152,7 @@ def test_streams_of_a_go_session_are_limited(go, version):
 
 @every_version
 def test_go_answers_a_cookie(go, version):
-    """At a listener that keeps nothing of a stranger: its SYN comes again, by its timeout, after the cookie."""
+    """At a listener that keeps nothing of a stranger: the SYN comes again by its timeout beside the cookie's answer."""
     before = kcpsock.stats()
     with opened(go, version, profile=ends.profile(smux_version=version, max_half_open=0)) as (sock, stream, _, more):
         assert kcpsock.stats()["CookiesSent"] > before["CookiesSent"]
