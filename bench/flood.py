@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """A listener under a flood of openers from forged addresses: ``python bench/flood.py [--rate 250000] [--seconds 60]``.
 
-Two network namespaces, as root. In one of them is the server, a process of its own. In the other a flooder in C
-writes any source address into its packets and hears nothing; beside it honest clients connect once a second,
-kcpsock and kcp-go with smux in turn, each with an echo of 64 bytes; and a connection that was there before goes on
-sending, as fast as it can or (--mbit) at a rate. All share the machine's cores, the flooder too.
+Two network namespaces, as root. In one of them is the server, a process of its own. In the other a flooder in C writes
+any source address into its packets and hears nothing; beside it honest clients connect once a second, kcpsock and
+kcp-go with smux in turn, each with an echo of 64 bytes; and a connection that was there before goes on sending, as fast
+as it can or (--mbit) at a rate. All share the machine's cores, the flooder too. What the server answers to forged
+addresses goes into a device that throws it away.
 
 Goals: at most 10 MB more memory, nothing accepted but who is honest, each honest one served within 1 s, and 80 % of
 the open connection's rate. What is missed is printed as MISSED; the exit status is 1 only when something failed to
@@ -305,10 +306,12 @@ def print_report(report):
                 print(f"    {made[1]}")
     share = rate(during) / rate(before)
     slowest = min(rate(pair) for pair in zip(during, during[1:])) / rate(before)
-    print(f"open connection: {rate(before) / 1e6:.1f} MB/s before, {rate(during) / 1e6:.1f} during "
-          f"({100 * share:.0f} %; slowest second {100 * slowest:.0f} %), {rate(after) / 1e6:.1f} after: "
-          f"{verdict(share >= GOALS['rate'])}"
-          + (f"; {report['error']}" if report["error"] else ""))  # fmt: skip
+    ended = f"; {report['error']}" if report["error"] else ""
+    print(
+        f"open connection: {rate(before) / 1e6:.1f} MB/s before, {rate(during) / 1e6:.1f} during "
+        f"({100 * share:.0f} %; slowest second {100 * slowest:.0f} %), {rate(after) / 1e6:.1f} after: "
+        f"{verdict(share >= GOALS['rate'])}{ended}"
+    )
 
 
 def parse():
