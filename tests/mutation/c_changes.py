@@ -952,7 +952,7 @@ CHANGES = (
         "rest.c",
         "    p->cut_us = now - 1;\n",
         "    p->cut_us = 0;\n",
-        "for half of the clock's circle no loss would count",
+        "who rests after each packet would count no loss for half of the clock's circle",
     ),
     Change(
         "rest_unpaced",
