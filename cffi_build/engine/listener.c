@@ -100,7 +100,7 @@ static void answer(ks_port *p, const ks_addr *from, const ks_addr *local, const 
     ks_credit credit = {.validated = false};
     ks_credit_earn(&credit, earned + ks_link_overhead(&p->owner.link, false)); /* always enough: it is 24 at least */
     ks_route route = {.link = &p->owner.link, .to = from, .from = local, .credit = &credit};
-    ks_batch_put_stray(&p->core->batch, &route, packet, size, p->core->now_ms);
+    ks_batch_put_answer(&p->core->batch, &route, packet, size, p->core->now_ms);
 }
 
 static void refuse(ks_port *p, const ks_addr *from, const ks_addr *local, const uint8_t *packet, size_t size)
@@ -191,12 +191,16 @@ static ks_session *session_for(ks_port *p, const ks_opened *o, const uint8_t *pa
         if (ks_get_le32(packet + 12) != 0) /* else as passes_on() says */
             return NULL;
     }
+    if (o->stray) {
+        p->core->count.in_errs++; /* its session has ended meanwhile */
+        return NULL;
+    }
     if (passes_on(p, conv, o, packet))
         return NULL;
-    bool answered = p->front.fd >= 0 && !o->stray && has_cookie(p, o->from, conv, packet, size);
-    if (!answered && (p->front.fd < 0 || o->stray || !begins_session(p, packet, size))) {
+    bool answered = p->front.fd >= 0 && has_cookie(p, o->from, conv, packet, size);
+    if (!answered && (p->front.fd < 0 || !begins_session(p, packet, size))) {
         p->core->count.in_errs++;
-        if (elsewhere == NULL && !o->stray) /* or who is there would be told that its connection is none */
+        if (elsewhere == NULL) /* or who is there would be told that its connection is none */
             refuse(p, o->from, o->local, packet, size);
         return NULL;
     }

@@ -148,7 +148,7 @@ size_t ks_batch_put(ks_batch *b, const ks_route *r, const struct iovec *iov, int
     return total;
 }
 
-void ks_batch_put_stray(ks_batch *b, const ks_route *r, const uint8_t *packet, size_t size, uint64_t now_ms)
+void ks_batch_put_answer(ks_batch *b, const ks_route *r, const uint8_t *packet, size_t size, uint64_t now_ms)
 {
     struct iovec iov = {(void *)(uintptr_t)packet, size};
     KS_ASSERT(size < KS_BATCH_BY_REFERENCE && r->fec == NULL && r->dup == 0 && r->to != NULL);
@@ -156,12 +156,12 @@ void ks_batch_put_stray(ks_batch *b, const ks_route *r, const uint8_t *packet, s
         return;
     ks_datagram *d = &b->d[b->n - 1];
     if (d->to != NULL) {
-        b->strays[b->n - 1].to = *d->to;
-        d->to = &b->strays[b->n - 1].to;
+        b->addresses[b->n - 1].to = *d->to;
+        d->to = &b->addresses[b->n - 1].to;
     }
     if (d->from != NULL) {
-        b->strays[b->n - 1].from = *d->from;
-        d->from = &b->strays[b->n - 1].from;
+        b->addresses[b->n - 1].from = *d->from;
+        d->from = &b->addresses[b->n - 1].from;
     }
 }
 

@@ -39,7 +39,7 @@ typedef struct {
     size_t n;
     size_t scratch_used;
     uint8_t scratch[KS_UDP_BATCH * KS_UDP_PACKET_MAX];
-    struct { ks_addr to, from; } strays[KS_UDP_BATCH]; /* addresses of ks_batch_put_stray */
+    struct { ks_addr to, from; } addresses[KS_UDP_BATCH]; /* of ks_batch_put_answer */
     ks_entropy entropy;
     ks_counters *count;
     void (*failed)(ks_link *link); /* ICMP said that the peer of this socket is not there, or there is no way; must not send or free */
@@ -55,7 +55,7 @@ size_t ks_batch_put(ks_batch *batch, const ks_route *route, const struct iovec *
                     uint64_t now_ms);
 /* The same of a packet shorter than KS_BATCH_BY_REFERENCE, alone, to who has no session: nothing of the route but its link
  * needs to stay. */
-void ks_batch_put_stray(ks_batch *batch, const ks_route *route, const uint8_t *packet, size_t size, uint64_t now_ms);
+void ks_batch_put_answer(ks_batch *batch, const ks_route *route, const uint8_t *packet, size_t size, uint64_t now_ms);
 void ks_batch_send(ks_batch *batch);
 /* Sends one packet alone, now, which nobody on the way may cut. -> false: the interface does not take one so long. */
 bool ks_batch_send_whole(ks_batch *batch, const ks_route *route, const uint8_t *packet, size_t size, uint64_t now_ms);

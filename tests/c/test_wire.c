@@ -251,7 +251,7 @@ static void test_batch_of_two_links(void)
 }
 
 /* Answers to strangers are sent together, each to its own, whatever becomes of the addresses meanwhile. */
-static void test_strays_in_one_batch(void)
+static void test_answers_in_one_batch(void)
 {
     enum { STRANGERS = 3 };
     static ks_batch batch;
@@ -267,8 +267,8 @@ static void test_strays_in_one_batch(void)
         stranger[i] = bound_socket(&theirs[i]);
         to = theirs[i];
         ks_route route = {.link = &link, .to = &to, .credit = &credit};
-        ks_batch_put_stray(&batch, &route, packet, sizeof packet, 0);
-        ks_batch_put_stray(&batch, &route, packet, sizeof packet, 0); /* for which there is no credit */
+        ks_batch_put_answer(&batch, &route, packet, sizeof packet, 0);
+        ks_batch_put_answer(&batch, &route, packet, sizeof packet, 0); /* for which there is no credit */
     }
     memset(&to, 0, sizeof to);
     CHECK_EQ(batch.n, STRANGERS);
@@ -367,7 +367,7 @@ static void test_refused(void)
 int main(int argc, char **argv)
 {
     static const check_test tests[] = {
-        TEST(test_batches), TEST(test_batch_of_two_links), TEST(test_strays_in_one_batch), TEST(test_longest_packets), TEST(test_seal_fails), TEST(test_refused),
+        TEST(test_batches), TEST(test_batch_of_two_links), TEST(test_answers_in_one_batch), TEST(test_longest_packets), TEST(test_seal_fails), TEST(test_refused),
     };
     return check_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

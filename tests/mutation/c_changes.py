@@ -1217,9 +1217,9 @@ CHANGES = (
         "who opens and resets would hold a place for 10 s",
     ),
     Change(
-        "listener_stray_addresses_not_copied",
+        "listener_answers_addresses_not_copied",
         "wire.c",
-        "        b->strays[b->n - 1].to = *d->to;\n        d->to = &b->strays[b->n - 1].to;\n",
+        "        b->addresses[b->n - 1].to = *d->to;\n        d->to = &b->addresses[b->n - 1].to;\n",
         "",
         "answers to strangers would go to the address of a later one",
     ),
