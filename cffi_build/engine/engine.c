@@ -201,21 +201,12 @@ void ks_engine_del(ks_engine *e)
     ks_free(e);
 }
 
-/* Wakes the engine's thread, by a byte in its pipe. */
-static void ring(ks_engine *e)
-{
-    ssize_t n;
-    do
-        n = write(e->wake_fd, "", 1);
-    while (n < 0 && errno == EINTR); /* a full pipe rings as well */
-}
-
 void ks_engine_halt(ks_engine *e)
 {
     ks_lock_take(&e->lock);
     e->halt = true;
     ks_lock_release(&e->lock);
-    ring(e);
+    ks_bell_ring(e->wake_fd);
 }
 
 int ks_engine_ask(ks_engine *e, ks_note *note)
@@ -231,7 +222,7 @@ int ks_engine_ask(ks_engine *e, ks_note *note)
     bool first = note->next == NULL;
     ks_lock_release(&e->lock);
     if (first)
-        ring(e);
+        ks_bell_ring(e->wake_fd);
     ks_lock_take(&e->lock);
     while (!note->answered)
         ks_lock_wait(&e->lock, &e->answered);
@@ -505,7 +496,7 @@ int64_t ks_engine_send(ks_engine *e, uint64_t inode, const uint8_t *data, size_t
     }
     ks_lock_release(&e->turning);
     if (sooner)
-        ring(e);
+        ks_bell_ring(e->wake_fd);
     return sent;
 }
 

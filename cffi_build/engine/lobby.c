@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 #ifdef __linux__
 #include <linux/sockios.h>
 #endif
@@ -115,12 +114,8 @@ bool ks_lobby_rest(ks_lobby *l)
     ks_lock_take(&l->lock);
     KS_ASSERT(l->busy > 0 && l->refs > 0);
     bool over = --l->busy == 0;
-    for (uint32_t i = 0; over && l->ports > 1 && i < l->ports; i++) {
-        ssize_t n;
-        do
-            n = write(l->wake_fds[i], "", 1);
-        while (n < 0 && errno == EINTR); /* a full pipe wakes as well */
-    }
+    for (uint32_t i = 0; over && l->ports > 1 && i < l->ports; i++)
+        ks_bell_ring(l->wake_fds[i]);
     ks_lock_release(&l->lock);
     return over;
 }

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/strays.h"
 
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/checks.h"
 #include "base/hash.h"
@@ -148,10 +146,7 @@ static void put(place *to, const ks_opened *s)
     if (!first)
         return;
     atomic_store(&to->bell->strays, true);
-    ssize_t n;
-    do
-        n = write(to->bell->wake_fd, "", 1);
-    while (n < 0 && errno == EINTR); /* a full pipe wakes as well */
+    ks_bell_ring(to->bell->wake_fd);
 }
 
 bool ks_strays_pass(ks_strays *x, int at, uint32_t conv, const ks_opened *s)

@@ -11,22 +11,16 @@
 #ifndef KS_STRAYS_H
 #define KS_STRAYS_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "crypt/nonces.h"
+#include "engine/bell.h"
 #include "os/udp.h"
 
 typedef struct ks_strays ks_strays;
 
 #define KS_STRAYS_PLACES 16u
-
-/* How an engine is woken from outside: a byte written to wake_fd. */
-typedef struct {
-    int wake_fd;
-    atomic_bool strays; /* there are some for one of its ports, it seems */
-} ks_bell;
 
 /* A packet that crypt has let pass. */
 typedef struct {

@@ -22,7 +22,7 @@ CHANGES = (
     Change(
         "engine_ring_after_send_now",
         "engine.c",
-        "    if (sooner)\n        ring(e);",
+        "    if (sooner)\n        ks_bell_ring(e->wake_fd);",
         "    (void)sooner;",
         "who sends past a sleeping engine sets its timers: a packet lost then would wait for keepalive",
     ),
