@@ -14,8 +14,9 @@ class Nat(threading.Thread):
         self._target = target
         self._inner = self._socket((host, 0))
         self.port = self._inner.getsockname()[1]
-        self._lock = threading.Lock()  # guards _outer and _client, and which packets pass
+        self._lock = threading.Lock()  # guards _outer, _forgotten and _client, and which packets pass
         self._outer, self._client = self._connected(), None
+        self._forgotten = []  # run() waits for one of them, maybe: a descriptor is closed by nobody else while it runs
         self.recorded = []
         self._stopping, self._stopper = socket.socketpair()
         self.start()
@@ -36,8 +37,8 @@ class Nat(threading.Thread):
     def rebind(self):
         """Forgets the flow. -> the address from which the next packet reaches the target"""
         with self._lock:
-            old, self._outer = self._outer, self._connected()
-            old.close()
+            self._forgotten.append(self._outer)
+            self._outer = self._connected()
             return self._outer.getsockname()
 
     def send(self, packets):
@@ -50,6 +51,7 @@ class Nat(threading.Thread):
         while True:
             with self._lock:
                 outer = self._outer
+                self._close_forgotten()
             ready = select.select([self._inner, outer, self._stopping], [], [], 0.01)[0]  # or rebind() went unseen
             if self._stopping in ready:
                 return
@@ -57,6 +59,10 @@ class Nat(threading.Thread):
                 if outer is self._outer:
                     self._pass(self._inner, outer, outwards=True)
                     self._pass(outer, self._inner, outwards=False)
+
+    def _close_forgotten(self):
+        while self._forgotten:
+            self._forgotten.pop().close()
 
     def _pass(self, came, leaves, *, outwards):
         for _ in range(64):
@@ -79,5 +85,6 @@ class Nat(threading.Thread):
     def __exit__(self, *_):
         self._stopper.close()
         self.join()
+        self._close_forgotten()
         for sock in (self._inner, self._outer, self._stopping):
             sock.close()
