@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _socket
 import dataclasses
+import functools
 import struct
 import time
 from errno import EINTR, ENOENT, ETIMEDOUT
@@ -276,17 +277,20 @@ def names_of(message: bytes) -> Names:
     family, peer_port, local_port, _, peer_flow, peer_scope, local_flow, local_scope, peer, local = _ACCEPT_MSG.unpack(
         message
     )
-    if family == _socket.AF_INET:
-        return Names(
-            family,
-            (_socket.inet_ntop(family, local[:4]), local_port),
-            (_socket.inet_ntop(family, peer[:4]), peer_port),
-        )
     return Names(
         family,
-        (_socket.inet_ntop(family, local), local_port, local_flow, local_scope),
-        (_socket.inet_ntop(family, peer), peer_port, peer_flow, peer_scope),
+        _local_address(family, local, local_port, local_flow, local_scope),
+        _address(family, peer, peer_port, peer_flow, peer_scope),
     )
+
+
+def _address(family: int, host: bytes, port: int, flow: int, scope: int) -> Address:
+    if family == _socket.AF_INET:
+        return _socket.inet_ntop(family, host[:4]), port
+    return _socket.inet_ntop(family, host), port, flow, scope
+
+
+_local_address = functools.lru_cache(maxsize=64)(_address)  # a listener's connections share theirs
 
 
 def names(fd: int) -> Names:

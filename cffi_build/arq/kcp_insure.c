@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#define COPIES_FIRST 8u /* powers of two, so that counters that wrap stay in place */
 #define COPIES_MAX 256u
 #define WATCHED_MAX 16u
 #define LOSS_UNIT 65536u
@@ -33,8 +34,8 @@ struct ks_watch {
 };
 
 struct ks_insurance {
-    struct ks_copy copies[COPIES_MAX]; /* in the order of their times */
-    uint32_t begin, end;
+    struct ks_copy *copies;     /* copies[i & (room - 1)], i in [begin, end): in the order of their times */
+    uint32_t begin, end, room;
     struct ks_watch watched[WATCHED_MAX];
     uint32_t watched_at;
 };
@@ -46,16 +47,38 @@ static bool has_insurance(ks_sender *s)
     return s->insurance != NULL;
 }
 
+static struct ks_copy *copy_at(const struct ks_insurance *in, uint32_t i)
+{
+    return &in->copies[i & (in->room - 1)];
+}
+
+/* Few connections ever have more than some copies waiting. -> false: no more are to be, or no memory */
+static bool has_room(struct ks_insurance *in)
+{
+    if (in->end - in->begin < in->room)
+        return true;
+    uint32_t room = in->room == 0 ? COPIES_FIRST : in->room * 2;
+    struct ks_copy *copies = room > COPIES_MAX ? NULL : ks_alloc(room * sizeof *copies);
+    if (copies == NULL)
+        return false;
+    for (uint32_t i = in->begin; i != in->end; i++)
+        copies[i & (room - 1)] = *copy_at(in, i);
+    ks_free(in->copies);
+    in->copies = copies;
+    in->room = room;
+    return true;
+}
+
 static bool insure(ks_sender *s, const ks_seg *seg, uint32_t due_us)
 {
     struct ks_insurance *in = s->insurance;
-    if (in->end - in->begin == COPIES_MAX || s->insure_left < ks_flight_bytes(seg))
+    if (s->insure_left < ks_flight_bytes(seg) || !has_room(in))
         return false; /* then it takes its chance */
     s->insure_left -= ks_flight_bytes(seg);
     uint32_t i = in->end++;
-    for (; i != in->begin && ks_after(in->copies[(i - 1) % COPIES_MAX].due_us, due_us); i--)
-        in->copies[i % COPIES_MAX] = in->copies[(i - 1) % COPIES_MAX];
-    in->copies[i % COPIES_MAX] = (struct ks_copy){seg->sn, seg->txno, due_us};
+    for (; i != in->begin && ks_after(copy_at(in, i - 1)->due_us, due_us); i--)
+        *copy_at(in, i) = *copy_at(in, i - 1);
+    *copy_at(in, i) = (struct ks_copy){seg->sn, seg->txno, due_us};
     return true;
 }
 
@@ -136,9 +159,9 @@ void ks_kcp_end_group(ks_kcp *k, bool covered)
         return;
     uint32_t kept = in != NULL ? in->begin : 0;
     for (uint32_t i = kept; covered && in != NULL && i != in->end; i++) {
-        struct ks_copy c = in->copies[i % COPIES_MAX];
+        struct ks_copy c = *copy_at(in, i);
         if (ks_after(s->cover_txno, c.txno)) {
-            in->copies[kept++ % COPIES_MAX] = c;
+            *copy_at(in, kept++) = c;
             continue;
         }
         const ks_seg *seg = c.sn - k->snd_una < k->snd_nxt - k->snd_una ? *ks_ring_at(&k->snd, c.sn) : NULL;
@@ -153,7 +176,7 @@ ks_seg *ks_insure_next(ks_kcp *k, uint64_t now_us)
 {
     struct ks_insurance *in = k->sender->insurance;
     while (in != NULL && in->begin != in->end) {
-        const struct ks_copy *c = &in->copies[in->begin % COPIES_MAX];
+        const struct ks_copy *c = copy_at(in, in->begin);
         if (ks_after(c->due_us, (uint32_t)now_us))
             return NULL;
         in->begin++;
@@ -169,7 +192,7 @@ uint64_t ks_insure_wait_us(const ks_kcp *k, uint64_t now_us)
     const struct ks_insurance *in = k->sender == NULL ? NULL : k->sender->insurance;
     if (in == NULL || in->begin == in->end)
         return UINT64_MAX;
-    uint32_t due = in->copies[in->begin % COPIES_MAX].due_us;
+    uint32_t due = copy_at(in, in->begin)->due_us;
     return ks_after(due, (uint32_t)now_us) ? due - (uint32_t)now_us : 0;
 }
 
@@ -210,6 +233,8 @@ bool ks_insure_knows(const ks_kcp *k, uint32_t sn)
 
 void ks_insure_forget(ks_sender *s)
 {
+    if (s->insurance != NULL)
+        ks_free(s->insurance->copies);
     ks_free(s->insurance);
     s->insurance = NULL;
 }

@@ -14,6 +14,7 @@
 #include "os/front.h"
 
 #define IOV_MAX_PIECES 64u
+#define RX_FIRST 2u
 #define MESSAGE_PIECES 256u /* a message's fragments and one */
 
 #ifndef MSG_NOSIGNAL
@@ -108,7 +109,7 @@ void ks_stream_del(ks_core *core, ks_stream *st)
 int ks_stream_take(ks_stream *st, ks_seg *seg, uint16_t off, uint16_t len)
 {
     if (st->rx_count == st->rx_cap) {
-        uint32_t cap = st->rx_cap ? st->rx_cap * 2 : 8;
+        uint32_t cap = st->rx_cap ? st->rx_cap * 2 : RX_FIRST;
         ks_slice *rx = ks_alloc(cap * sizeof *rx);
         if (rx == NULL)
             return KS_ENOMEM;
