@@ -578,15 +578,16 @@ static void take_refusals(ks_port *p)
     ks_session *s = only_session(p);
     uint8_t quoted[64];
     size_t size;
-    while (ks_udp_take_refusal(&p->owner.link.udp, quoted, sizeof quoted, &size)) {
+    int error;
+    while ((error = ks_udp_take_refusal(&p->owner.link.udp, quoted, sizeof quoted, &size)) != 0) {
         if (s != NULL && is_ours_untrusted(p, s, quoted, size))
-            ks_session_refused(s);
+            ks_session_refused(s, error);
         else
             p->core->count.in_errs++;
     }
 }
 
-static void take_refused(ks_port *p)
+static void take_refused(ks_port *p, int error)
 {
     if (!p->owner.link.udp.connected)
         return; /* an unconnected socket's errors name no peer */
@@ -594,7 +595,7 @@ static void take_refused(ks_port *p)
     if (p->owner.link.udp.quotes)
         take_refusals(p);
     else if (s != NULL)
-        ks_session_refused(s);
+        ks_session_refused(s, error);
 }
 
 void ks_port_receive(ks_port *p)
@@ -609,8 +610,8 @@ void ks_port_receive(ks_port *p)
     for (int round = 0; round < RECEIVE_ROUNDS && p->src.readable && !p->closing; round++) {
         bool drained = false;
         int n = ks_udp_recv(&p->owner.link.udp, &p->core->rx, on_packet, p, &p->core->count, &drained);
-        if (n == -ECONNREFUSED)
-            take_refused(p);
+        if (n < 0 && ks_udp_is_refusal(-n))
+            take_refused(p, -n);
         if (drained)
             p->src.readable = false;
     }
@@ -637,5 +638,5 @@ void ks_port_failed(ks_link *link)
     if (link->udp.no_way)
         ks_port_more_append(p); /* in the next turn, when nothing refers to its socket */
     else
-        take_refused(p);
+        take_refused(p, ECONNREFUSED);
 }

@@ -407,7 +407,12 @@ static int recv_plain(ks_udp *u, ks_udp_rx *rx, ks_udp_packet *packet, void *ctx
     return n;
 }
 
-bool ks_udp_take_refusal(ks_udp *u, uint8_t *quoted, size_t room, size_t *size)
+bool ks_udp_is_refusal(int error)
+{
+    return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH;
+}
+
+int ks_udp_take_refusal(ks_udp *u, uint8_t *quoted, size_t room, size_t *size)
 {
 #if HAVE_BATCHES
     while (u->quotes) {
@@ -421,7 +426,7 @@ bool ks_udp_take_refusal(ks_udp *u, uint8_t *quoted, size_t room, size_t *size)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return false;
+            return 0;
         for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c != NULL; c = CMSG_NXTHDR(&m, c)) {
             struct sock_extended_err e;
             bool four = c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR;
@@ -430,13 +435,13 @@ bool ks_udp_take_refusal(ks_udp *u, uint8_t *quoted, size_t room, size_t *size)
                 continue;
             memcpy(&e, CMSG_DATA(c), sizeof e);
             *size = (size_t)n < room ? (size_t)n : room;
-            if (e.ee_errno == ECONNREFUSED && (e.ee_origin == SO_EE_ORIGIN_ICMP || e.ee_origin == SO_EE_ORIGIN_ICMP6))
-                return true;
+            if (ks_udp_is_refusal((int)e.ee_errno) && (e.ee_origin == SO_EE_ORIGIN_ICMP || e.ee_origin == SO_EE_ORIGIN_ICMP6))
+                return (int)e.ee_errno;
         }
     }
 #endif
     (void)u, (void)quoted, (void)room, (void)size;
-    return false;
+    return 0;
 }
 
 /* What to do about a send that failed: try again, drop this message, or fall back. */

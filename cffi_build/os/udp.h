@@ -61,16 +61,18 @@ void ks_udp_rx_free(ks_udp_rx *rx);
 
 /* Takes over a bound or connected descriptor: non-blocking, buffers, dscp, pktinfo. 0 or -errno. */
 int ks_udp_init(ks_udp *udp, int fd, ks_udp_way way, int sockbuf_bytes, int dscp);
-/* Receives one batch. -> packets handed on, or -errno (-ECONNREFUSED: ICMP said so; the socket may hold more).
+/* Receives one batch. -> packets handed on, or -errno (ks_udp_is_refusal: ICMP said so; the socket may hold more).
  * *drained: the socket was empty after it. */
 int ks_udp_recv(ks_udp *udp, ks_udp_rx *rx, ks_udp_packet *packet, void *ctx, ks_counters *count, bool *drained);
 /* Sends all, waiting a moment when the socket's buffer is full; what the kernel refuses is dropped and counted.
  * -> 0, or -ECONNREFUSED when an ICMP error was met (all the same the rest is sent). */
 int ks_udp_send(ks_udp *udp, const ks_datagram *d, size_t n, ks_counters *count);
 
-/* The next packet that an ICMP "port unreachable" quotes, as far as it does: anybody may have written that. Each is told once.
- * -> false: there is no more, or the system keeps none (`quotes`). */
-bool ks_udp_take_refusal(ks_udp *udp, uint8_t *quoted, size_t room, size_t *size);
+/* What ICMP says of a peer that is not there: its port, its host or its network can't be reached. */
+bool ks_udp_is_refusal(int error);
+/* The next packet that such an ICMP message quotes, as far as it does: anybody may have written that. Each is told once.
+ * -> the errno; 0: there is no more, or the system keeps none (`quotes`). */
+int ks_udp_take_refusal(ks_udp *udp, uint8_t *quoted, size_t room, size_t *size);
 
 int ks_udp_set_dscp(ks_udp *udp, int dscp);
 

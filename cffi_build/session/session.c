@@ -256,20 +256,28 @@ size_t ks_session_refusal_untrusted(const uint8_t *packet, size_t size, uint8_t 
 
 /* ---- the turn ---- */
 
-void ks_session_refused(ks_session *s)
+void ks_session_refused(ks_session *s, int error)
 {
-    s->refused = true;
+    _Static_assert(ECONNREFUSED <= UINT8_MAX && EHOSTUNREACH <= UINT8_MAX && ENETUNREACH <= UINT8_MAX, "it fits");
+    s->refused = (uint8_t)error;
     ks_session_mark(s);
 }
 
 /* One ICMP refusal ends a connect; a live session only ends when they go on and nothing else is heard: a single one may
- * be late, or forged. */
+ * be late, or forged. That its host can't be reached ends no live session (RFC 1122 4.2.3.9): it may come back. */
 static void check_refused(ks_session *s)
 {
-    if (!s->refused)
+    const int error = s->refused;
+    if (error == 0)
         return;
-    s->refused = false;
-    if (s->state == KS_SESSION_CONNECTING || s->state >= KS_SESSION_CLOSING)
+    s->refused = 0;
+    if (s->state == KS_SESSION_CONNECTING) {
+        ks_session_fail(s, error);
+        return;
+    }
+    if (error != ECONNREFUSED)
+        return;
+    if (s->state >= KS_SESSION_CLOSING)
         ks_session_fail(s, ECONNREFUSED);
     else if (s->refusals == 0) {
         s->refusals = 1;

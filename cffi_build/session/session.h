@@ -86,7 +86,7 @@ typedef struct ks_session {
     bool in_table : 1, in_addresses : 1, in_convs : 1, listed : 1; /* the owner's: it is in these tables */
     bool half_open : 1;             /* the owner's: it has had no stream yet */
     bool held : 1;                  /* the limit has kept applications' data back in this turn */
-    bool refused : 1;               /* one more ICMP refusal is to be looked at */
+    uint8_t refused;                /* the errno of one more ICMP refusal, which is to be looked at; 0: none */
     uint8_t refusals;               /* ICMP refusals since the peer was heard */
     uint32_t fin_sid;
     uint32_t waiting_sid;           /* the peer's first stream, for which there was no descriptor yet; 0: none */
@@ -133,8 +133,8 @@ void ks_session_input_oob(ks_session *session, const uint8_t *data, size_t size)
 /* 0, -EOPNOTSUPP: without FEC there is no such packet; -EMSGSIZE: it does not fit into one. */
 int ks_session_send_oob(ks_session *session, const uint8_t *data, size_t size);
 void ks_session_set_rate_limit(ks_session *session, uint64_t bytes_per_s);
-/* The kernel had an ICMP refusal for its (connected) socket: looked at in its next turn. */
-void ks_session_refused(ks_session *session);
+/* The kernel had an ICMP refusal for its (connected) socket, see ks_udp_is_refusal: looked at in its next turn. */
+void ks_session_refused(ks_session *session, int error);
 void ks_session_mark(ks_session *session);
 /* Something happened at a stream's descriptor, or to its options. */
 void ks_stream_mark(ks_stream *stream);

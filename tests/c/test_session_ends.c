@@ -439,6 +439,25 @@ static void test_icmp_refuses_a_connect(void)
     world_close(&w);
 }
 
+static void test_unreachable_host_ends_a_connect(void)
+{
+    const int errors[] = {EHOSTUNREACH, ENETUNREACH};
+    for (int e = 0; e < 2; e++) {
+        world w;
+        ks_profile p = world_profile();
+        uint64_t got = 0;
+        int ending = -1;
+        world_open(&w, 1, 20 * MS);
+        int a = world_connect(&w, &p, NULL);
+        host_step_in(&w.host[CLIENT]);
+        ks_session_refused(world_session(&w.host[CLIENT], a), errors[e]);
+        WORLD_UNTIL(&w, SECOND, (ending = world_ending(a, &got)) != -1);
+        CHECK_EQ(ending, errors[e]);
+        world_close_app(&a);
+        world_close(&w);
+    }
+}
+
 static void test_icmp_resets_a_live_session_in_time(void)
 {
     world w;
@@ -470,7 +489,7 @@ static void test_icmp_of_a_moment_is_forgiven(void)
     world_pair(&w, &p, &a, &b);
     for (int i = 0; i < 6; i++) {
         host_step_in(&w.host[CLIENT]);
-        ks_session_refused(world_session(&w.host[CLIENT], a));
+        ks_session_refused(world_session(&w.host[CLIENT], a), ECONNREFUSED);
         world_run(&w, 300 * MS);
         if (i % 2 == 1) {
             CHECK(send(a, "x", 1, MSG_DONTWAIT) == 1);
@@ -481,6 +500,32 @@ static void test_icmp_of_a_moment_is_forgiven(void)
     world_close_app(&a);
     world_close_app(&b);
     world_close(&w);
+}
+
+/* The way to the peer may come back: what was sent arrives then. */
+static void test_unreachable_host_ends_no_live_session(void)
+{
+    const int errors[] = {EHOSTUNREACH, ENETUNREACH};
+    for (int e = 0; e < 2; e++) {
+        world w;
+        ks_profile p = world_profile();
+        int a, b;
+        char byte;
+        world_open(&w, 1, 5 * MS);
+        world_pair(&w, &p, &a, &b);
+        net_piece *lost = net_add(&w.path[CLIENT], net_lose(NULL, 0, 10000));
+        CHECK(send(a, "x", 1, MSG_DONTWAIT) == 1);
+        for (int i = 0; i < 10; i++) {
+            host_step_in(&w.host[CLIENT]);
+            ks_session_refused(world_session(&w.host[CLIENT], a), errors[e]);
+            world_run(&w, 300 * MS);
+        }
+        lost->b = 0;
+        WORLD_UNTIL(&w, 10 * SECOND, recv(b, &byte, 1, MSG_DONTWAIT) == 1);
+        world_close_app(&a);
+        world_close_app(&b);
+        world_close(&w);
+    }
 }
 
 /* Who says nothing because it has nothing to say is asked, and its answer is a word as any. */
@@ -498,7 +543,7 @@ static void test_forged_icmp_does_not_end_a_quiet_session(void)
             world_run(&w, SECOND);
             for (int i = 0; i < 20 && world_session(&w.host[at], end[at]) != NULL; i++) {
                 host_step_in(&w.host[at]);
-                ks_session_refused(world_session(&w.host[at], end[at]));
+                ks_session_refused(world_session(&w.host[at], end[at]), ECONNREFUSED);
                 world_run(&w, 500 * MS);
             }
             const world_flow *f = world_flow_start(&w, end[at], end[!at], 10000);
@@ -850,6 +895,7 @@ int main(int argc, char **argv)
         TEST(test_reset_is_not_halved_by_a_lost_packet),
         TEST(test_data_for_a_closed_end_is_a_reset), TEST(test_forgotten_session_is_refused),
         TEST(test_icmp_refuses_a_connect), TEST(test_icmp_resets_a_live_session_in_time),
+        TEST(test_unreachable_host_ends_a_connect), TEST(test_unreachable_host_ends_no_live_session),
         TEST(test_icmp_of_a_moment_is_forgiven), TEST(test_forged_icmp_does_not_end_a_quiet_session),
         TEST(test_keepalive_keeps_an_idle_session), TEST(test_silent_peer_times_out), TEST(test_a_stop_is_no_silence), TEST(test_questions_have_an_end),
         TEST(test_peer_that_speaks_and_hears_nothing_times_out),

@@ -30,6 +30,11 @@ FORGED = 20
 FORGED_MTU = 600
 IP_MTU = 14  # the stdlib has no name for it
 MIB = 1 << 20
+CODES = {  # of ICMP's "destination unreachable"
+    "port": (3, errno.ECONNREFUSED),
+    "host": (1, errno.EHOSTUNREACH),
+    "net": (0, errno.ENETUNREACH),
+}
 each_profile = pytest.mark.parametrize("fields", PROFILES.values(), ids=PROFILES)
 
 
@@ -64,16 +69,17 @@ def icmp():
 
 @pytest.fixture
 def unreachable(icmp):
-    """unreachable(from_port, to_port, packet): likewise, that nobody listens there."""
-    return lambda from_port, to_port, packet: icmp(3, 0, (HOST, from_port), (HOST, to_port), packet)
+    """unreachable(from_port, to_port, packet, code=3): likewise, that nobody listens there; or another code."""
+    return lambda from_port, to_port, packet, code=3: icmp(code, 0, (HOST, from_port), (HOST, to_port), packet)
 
 
 def errors():
     return kcpsock.stats()["InErrs"]
 
 
+@pytest.mark.parametrize(("code", "error"), CODES.values(), ids=CODES)
 @each_profile
-def test_forged_refusal_of_a_connect(unreachable, fields):
+def test_forged_refusal_of_a_connect(unreachable, fields, code, error):
     with stdlib.socket(stdlib.AF_INET, stdlib.SOCK_DGRAM) as silent:
         silent.bind((HOST, 0))
         silent.settimeout(PATIENCE_S)
@@ -86,14 +92,14 @@ def test_forged_refusal_of_a_connect(unreachable, fields):
             packet, (_, own) = silent.recvfrom(2048)
             before = errors()
             for _ in range(FORGED):
-                unreachable(own, port, os.urandom(100))
-            unreachable(own, port, b"")
+                unreachable(own, port, os.urandom(100), code)
+            unreachable(own, port, b"", code)
             eventually(lambda: errors() >= before + FORGED)
             assert client.getsockopt(stdlib.SOL_SOCKET, stdlib.SO_ERROR) == 0
             if "framing" not in fields:  # bare KCP's connect() is done
                 assert not select.select([], [client], [], 0)[1]
-                unreachable(own, port, packet)
-                eventually(lambda: client.getsockopt(stdlib.SOL_SOCKET, stdlib.SO_ERROR) == errno.ECONNREFUSED)
+                unreachable(own, port, packet, code)
+                eventually(lambda: client.getsockopt(stdlib.SOL_SOCKET, stdlib.SO_ERROR) == error)
 
 
 @each_profile

@@ -101,9 +101,16 @@ CHANGES = (
     Change(
         "session_icmp_of_connect_waits",
         "session.c",
-        "if (s->state == KS_SESSION_CONNECTING || s->state >= KS_SESSION_CLOSING)",
-        "if (s->state >= KS_SESSION_CLOSING)",
+        "    if (s->state == KS_SESSION_CONNECTING) {\n        ks_session_fail(s, error);",
+        "    if (s->refusals >= REFUSALS) {\n        ks_session_fail(s, error);",
         "connect() to a closed port would take seconds, and end by ECONNRESET",
+    ),
+    Change(
+        "session_unreachable_ends_a_live_one",
+        "session.c",
+        "    if (error != ECONNREFUSED)\n        return;\n",
+        "",
+        "a route that is gone for two seconds would end connections: TCP's live on",
     ),
     Change(
         "session_icmp_never_forgotten",

@@ -17,6 +17,7 @@ pytestmark = needs_linux_calls  # wildcard listeners and devices
 
 V4, V6 = stdlib.AF_INET, stdlib.AF_INET6
 SO_BINDTODEVICE, SO_BINDTOIFINDEX, IP_FREEBIND, IPV6_FREEBIND = 25, 62, 15, 78
+ABSENT = ((V4, "10.9.0.200"), (V6, "fd00:9::200"))  # on the link, as nobody's address
 NON_LOCAL = ((V4, "10.77.0.1"), (V6, "fd00:77::1"))
 
 
@@ -186,6 +187,24 @@ def test_hosts_connect_from_a_bound_socket(net, hosts, source):
         with dialled(net.module, hosts.near, to, source=address) as client:
             assert client.family == family
             check_exchange(client, server)
+
+
+@pytest.mark.parametrize(("family", "host"), ABSENT, ids=["v4", "v6"])
+def test_hosts_connect_to_an_absent_neighbour(net, hosts, family, host):
+    """The kernel asks for it in vain, and says so: nobody waits for a timeout of connect()."""
+    with hosts.near, net.module.socket(family) as sock:
+        sock.settimeout(LONG_S - 5)  # less than connect()'s own time
+        with pytest.raises(OSError) as unreachable:
+            sock.connect((host, 9))
+    assert unreachable.value.errno == errno.EHOSTUNREACH
+
+
+@pytest.mark.parametrize(("family", "host"), NON_LOCAL, ids=["v4", "v6"])
+def test_hosts_connect_without_a_route(net, hosts, family, host):
+    with hosts.near, net.module.socket(family) as sock:
+        with pytest.raises(OSError) as unreachable:
+            sock.connect((host, 9))
+    assert unreachable.value.errno == errno.ENETUNREACH
 
 
 def test_hosts_listen_after_a_refused_connect(net, hosts):
