@@ -390,7 +390,9 @@ class socket(_Base):
         return accepted.detach(), peer
 
     def _accept_kcp(self, listener: Life, *, waits: bool = True) -> tuple[socket, Address]:
-        # One message from the engine is one connection: its names, and its descriptor.
+        # One message from the engine is one connection: its names, and its descriptor. Without room for that it would be
+        # lost, so the room is looked for first, as the kernel does: EMFILE or ENFILE, whether somebody is there or not.
+        os.close(os.dup(self.fileno()))
         flags = int(_stdlib.MSG_CMSG_CLOEXEC)
         sizes = (ACCEPT_MSG_BYTES, _ACCEPT_ANCILLARY_BYTES)
         if waits:
@@ -404,7 +406,7 @@ class socket(_Base):
             if (level, kind) == (_stdlib.SOL_SOCKET, _stdlib.SCM_RIGHTS):
                 fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
         if not fds:
-            raise error_of(EMFILE)  # the kernel had no number left for it; the connection is lost
+            raise error_of(EMFILE)  # another thread was faster, and the connection is lost
         try:
             names = _connections.names_of(message)
             life = Life(names.family, listener.profile, State.CONNECTED)

@@ -14,6 +14,7 @@
 #include "os/front.h"
 #include "session/challenge.h"
 #include "session/profile.h"
+#include "session/session_line.h"
 #include "base/octets.h"
 #include "base/serial.h"
 
@@ -445,7 +446,9 @@ static ks_port *port_split(ks_port *p, const ks_session *s)
 
 static void move_session(ks_port *from, ks_port *to, ks_session *s)
 {
+    const bool waits = s->in_line;
     ks_port_uncount_half_open(from, s);
+    ks_session_leave_line(s);
     if (from->parity_due == s)
         from->parity_due = NULL;
     bool had_fec = s->in_addresses;
@@ -453,6 +456,8 @@ static void move_session(ks_port *from, ks_port *to, ks_session *s)
     from->sessions--;
     to->sessions++;
     s->owner = &to->owner;
+    if (waits)
+        ks_session_join_line(s);
     if (!ks_peers_add(to, s))
         ks_session_fail(s, ENOMEM);
     else if (had_fec)

@@ -56,6 +56,7 @@ typedef struct ks_session_owner {
     void (*ended)(struct ks_session_owner *owner, struct ks_session *session);
     /* The peer, which the session connected to, acknowledges nothing any more; asked rarely. Must not end the session. */
     void (*silent)(struct ks_session_owner *owner);
+    struct ks_session *line_first, *line_last; /* see session_line.h */
 } ks_session_owner;
 
 typedef struct ks_session {
@@ -85,11 +86,13 @@ typedef struct ks_session {
     bool after_fin;                 /* the latest frame that came was a FIN, on stream fin_sid */
     bool in_table : 1, in_addresses : 1, in_convs : 1, listed : 1; /* the owner's: it is in these tables */
     bool half_open : 1;             /* the owner's: it has had no stream yet */
+    bool in_line : 1;               /* it waits for a descriptor, see session_line.h */
     bool held : 1;                  /* the limit has kept applications' data back in this turn */
     uint8_t refused;                /* the errno of one more ICMP refusal, which is to be looked at; 0: none */
     uint8_t refusals;               /* ICMP refusals since the peer was heard */
     uint32_t fin_sid;
     uint32_t waiting_sid;           /* the peer's first stream, for which there was no descriptor yet; 0: none */
+    struct ks_session *line_prev, *line_next; /* while in_line: neighbours in the owner's */
     ks_kcp kcp;
     ks_pmtu pmtu;
     ks_smux_parser parser;

@@ -5,6 +5,7 @@
 
 #include "os/front.h"
 #include "path/known.h"
+#include "session/session_line.h"
 #include "smux/codec.h"
 
 /* ---- streams ---- */
@@ -101,6 +102,7 @@ void ks_session_end(ks_session *s)
         ks_stream_remove(s->streams);
     ks_core *core = s->core;
     s->state = KS_SESSION_ENDED;
+    ks_session_leave_line(s);
     ks_dialog_forget(&core->dialogs, &s->dialog);
     /* What the batch refers to lies in our segments. */
     ks_batch_send(&core->batch);

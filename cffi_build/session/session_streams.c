@@ -11,6 +11,7 @@
 #include "session/profile.h"
 #include "session/session_end.h"
 #include "session/session_frames.h"
+#include "session/session_line.h"
 #include "session/session_marks.h"
 #include "session/stream_window.h"
 
@@ -128,7 +129,15 @@ static void wait_with(ks_session *s, uint32_t sid)
 {
     s->core->count.backlog_drops += s->waiting_sid == 0;
     s->waiting_sid = sid;
-    s->starved = true;
+    ks_session_join_line(s);
+    s->starved = ks_session_is_first_in_line(s);
+}
+
+/* It is this process that has no descriptor, and the peer can't know: it waits as long as it likes. */
+static void wait_patiently_with(ks_session *s, uint32_t sid)
+{
+    s->until_ms = KS_NEVER;
+    wait_with(s, sid);
 }
 
 void ks_session_accept_stream(ks_session *s, uint32_t sid)
@@ -145,9 +154,13 @@ void ks_session_accept_stream(ks_session *s, uint32_t sid)
         wait_with(s, sid);
         return;
     }
+    if (first && !ks_session_is_first_in_line(s)) {
+        wait_patiently_with(s, sid);
+        return;
+    }
     if (ks_front_pair(&app, &engine, s->messages ? ks_profile_message_bytes(&s->kcp.cfg) : 0) < 0) {
-        if (first) /* until there is a descriptor */
-            wait_with(s, sid);
+        if (first)
+            wait_patiently_with(s, sid);
         else {
             s->core->count.backlog_drops++;
             ks_session_refuse_stream(s, sid);
@@ -158,6 +171,7 @@ void ks_session_accept_stream(ks_session *s, uint32_t sid)
         s->state = KS_SESSION_OPEN;
         s->until_ms = KS_NEVER;
         s->waiting_sid = 0;
+        ks_session_leave_line(s);
     }
     ks_front_own(app);
     ks_stream *st = stream_add(s, sid, engine, ks_front_inode(app));

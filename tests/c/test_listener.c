@@ -3,6 +3,7 @@
 #include "world.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 
 #include "api/crypts.h"
 #include "base/octets.h"
@@ -77,6 +78,47 @@ static void test_backlog(void)
         close(client[i]);
         close(served[i]);
     }
+    world_close(&w);
+}
+
+/* No descriptor is free: who comes waits, longer than an opener of whom nothing follows may, and is served in the order of
+ * coming when there is one again. */
+static void test_connections_wait_for_a_descriptor(void)
+{
+    enum { CLIENTS = 5 };
+    world w;
+    ks_profile p = world_profile();
+    int client[CLIENTS];
+    struct rlimit limit, none;
+    world_open(&w, 1, 10 * MS);
+    world_listen(&w, &p, NULL, CLIENTS);
+    MUST(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    for (int i = 0; i < CLIENTS; i++) {
+        client[i] = world_connect(&w, &p, NULL);
+        none = (struct rlimit){.rlim_cur = (rlim_t)host_lowest_free_fd(), .rlim_max = limit.rlim_max};
+        MUST(setrlimit(RLIMIT_NOFILE, &none) == 0);
+        world_run(&w, 80 * MS); /* no multiple of the time after which a descriptor is asked for again */
+        CHECK(world_poll(client[i]) & POLLOUT);
+        CHECK(send(client[i], &"abcde"[i], 1, MSG_DONTWAIT) == 1);
+        if (i < CLIENTS - 1)
+            MUST(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    }
+    world_run(&w, 20 * SECOND);
+    CHECK_EQ(sessions_of(&w, SERVER), CLIENTS);
+    CHECK_EQ(w.host[SERVER].core->count.backlog_drops, CLIENTS);
+    MUST(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    world_run(&w, 100 * MS);
+    char order[CLIENTS + 1] = {0};
+    for (int i = 0, n = 0; i < CLIENTS; i++) {
+        int fd = host_accept(w.listener);
+        if (fd < 0)
+            continue;
+        CHECK(recv(fd, &order[n++], 1, MSG_DONTWAIT) == 1);
+        close(fd);
+    }
+    CHECK(strcmp(order, "abcde") == 0);
+    for (int i = 0; i < CLIENTS; i++)
+        world_close_app(&client[i]);
     world_close(&w);
 }
 
@@ -476,7 +518,8 @@ static void test_wrong_key_is_nobody(void)
 int main(int argc, char **argv)
 {
     static const check_test tests[] = {
-        TEST(test_backlog), TEST(test_data_before_accept), TEST(test_closed_listener), TEST(test_listen_again),
+        TEST(test_backlog), TEST(test_connections_wait_for_a_descriptor), TEST(test_data_before_accept),
+        TEST(test_closed_listener), TEST(test_listen_again),
         TEST(test_session_without_a_stream_ends), TEST(test_session_begun_out_of_band),
         TEST(test_what_begins_no_session), TEST(test_opened_and_over_in_one_packet), TEST(test_streams_of_one_session),
         TEST(test_stream_that_goes_before_its_turn), TEST(test_sealed_with_fec), TEST(test_wrong_key_is_nobody),

@@ -99,6 +99,27 @@ CHANGES = (
         "a live connection is reset; only a connect is refused",
     ),
     Change(
+        "line_of_no_order",
+        "session_line.c",
+        "return s->owner->line_first == NULL || s->owner->line_first == s;",
+        "return true;",
+        "who connects while no descriptor is free would be served in the order of timers",
+    ),
+    Change(
+        "line_is_impatient",
+        "session_streams.c",
+        "    s->until_ms = KS_NEVER;\n    wait_with(s, sid);",
+        "    wait_with(s, sid);",
+        "who connects while no descriptor is free would be reset after 10 s",
+    ),
+    Change(
+        "line_forgets_the_next",
+        "session_line.c",
+        "        ks_session_mark(o->line_first);",
+        "        (void)0;",
+        "only the first in line tries again: without a turn for the next one it waits for ever",
+    ),
+    Change(
         "session_icmp_of_connect_waits",
         "session.c",
         "    if (s->state == KS_SESSION_CONNECTING) {\n        ks_session_fail(s, error);",

@@ -16,7 +16,7 @@ import kcpsock
 from tests.support import leaks
 from tests.support.processes import finish, python
 
-from .conftest import eventually, read_exactly
+from .conftest import LONG_S, eventually, read_exactly
 
 
 def test_dup_is_one_connection(net, pair):
@@ -378,6 +378,48 @@ def test_threads_do_not_grow_with_sockets(threads):
         socks += [threads.dial(server), threads.accept(server)[0]]
     assert len(leaks.native_threads()) == count
     assert threading.active_count() == python_count
+
+
+def test_connections_wait_while_the_server_has_no_descriptor(net):
+    """accept() says so, nobody is reset, and all are served in their order when there are some again."""
+    code = """
+    import errno, importlib, os, resource, sys
+
+    socket = importlib.import_module(sys.argv[1])
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(30)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    print(server.getsockname()[1], flush=True)
+    for _ in sys.stdin.readline():
+        try:
+            server.accept()
+        except OSError as error:
+            assert error.errno == errno.EMFILE, error
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    served = []
+    for _ in range(5):
+        served.append(server.accept()[0])
+        served[-1].settimeout(30)
+        served[-1].sendall(served[-1].recv(1))
+        print(served[-1].getpeername()[1])
+    sys.stdin.read()
+    for sock in *served, server:
+        sock.close()
+    """
+    server = python(code, net.module.__name__, stdin=True)
+    port = int(server.stdout.readline())
+    clients = []
+    for number in range(5):
+        clients.append(net.keep(net.create_connection(("127.0.0.1", port), timeout=LONG_S)))
+        clients[-1].sendall(b"%d" % number)
+    server.stdin.write(b"x\n")
+    server.stdin.flush()
+    for number, client in enumerate(clients):
+        assert client.recv(1) == b"%d" % number
+    assert finish(server).split() == [str(client.getsockname()[1]) for client in clients]
 
 
 def test_two_descriptors_a_connection(threads):
