@@ -390,7 +390,7 @@ CHANGES = (
     Change(
         "streams_session_stays_half_open",
         "session_streams.c",
-        "    s->until_ms = KS_NEVER;\n",
+        "        s->until_ms = KS_NEVER;\n",
         "",
         "each accepted connection would end after 10 s",
     ),
