@@ -228,6 +228,11 @@ def _public(module: str, key: bytes) -> Callable[[bytes], bytes]:
     return encrypt
 
 
+def is_in_python() -> bool:
+    """Whether packets of some connection go through pycryptodome's Python interface."""
+    return bool(_in_python)
+
+
 @ffi.def_extern(name="ks_encrypt_in_python", error=-1)  # type: ignore[untyped-decorator]
 def _encrypt_in_python(number: int, data: Any, out: Any, size: int) -> int:
     if size == 0:

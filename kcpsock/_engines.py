@@ -22,6 +22,7 @@ import gevent
 import gevent.hub
 from gevent.monkey import get_original
 
+from . import _crypt
 from ._errors import check
 from ._native import ffi, lib
 from ._snappy import BrokenStream, Streams
@@ -45,6 +46,7 @@ class _Pool:
         self._udp_mode = _from_environment("KCPSOCK_UDP", "auto", UDP_MODES)
         self._busy_poll = _from_environment("KCPSOCK_BUSY_POLL", "on", {"off": 0, "on": 1})
         check(lib.ks_set_memory(_memory_bound()))
+        check(lib.ks_drain_at_exit())
         _raise_descriptor_limit()
         engines = _from_environment("KCPSOCK_ENGINES", "1", {str(n): n for n in range(1, 16)})
         self._all = [self._start() for _ in range(engines)]
@@ -136,14 +138,28 @@ def running_pool() -> _Pool:
                 # A multiprocessing child leaves by os._exit, past atexit: its own exit hook has to do.
                 multiprocessing = sys.modules.get("multiprocessing")
                 if multiprocessing is not None and multiprocessing.parent_process() is not None:
-                    sys.modules["multiprocessing.util"].Finalize(None, _drain_and_stop, exitpriority=-1000)
+                    sys.modules["multiprocessing.util"].Finalize(None, _leave_process, exitpriority=-1000)
     return _pool
 
 
-def _drain_and_stop() -> None:
-    # At exit: what was sent still arrives, within KCPSOCK_EXIT_LINGER seconds. In slices, so that Ctrl-C gets through.
-    global _pool
-    pool, _pool = _pool, None
+def _leave_python() -> None:
+    # At the interpreter's exit. The engines run on, until the process ends (api.h's ks_drain_at_exit): daemon threads
+    # and __del__ may still send. Those that call into Python can't.
+    pool = _pool
+    if pool is not None:
+        calls_python = _crypt.is_in_python()
+        _drain_and_stop([n for n in pool.numbers if calls_python or n == pool.compressing])
+
+
+def _leave_process() -> None:
+    # By os._exit, which calls nobody.
+    if _pool is not None:
+        _drain_and_stop(_pool.numbers)
+
+
+def _drain_and_stop(numbers: list[int]) -> None:
+    # What was sent still arrives, within KCPSOCK_EXIT_LINGER seconds. In slices, so that Ctrl-C gets through.
+    pool = _pool
     if pool is None:
         return
     try:
@@ -152,14 +168,15 @@ def _drain_and_stop() -> None:
         linger_s = 5.0
     deadline = time.monotonic() + linger_s
     try:
-        for number in pool.numbers:
+        for number in numbers:
             while lib.ks_engine_drain(number, int(1000 * min(max(deadline - time.monotonic(), 0), 0.2))) > 0:
                 if time.monotonic() >= deadline:
                     break
     finally:
         for number, ended in zip(pool.numbers, pool.ended):
-            lib.ks_engine_stop(number)
-            ended.acquire(timeout=1)
+            if number in numbers:
+                lib.ks_engine_stop(number)
+                ended.acquire(timeout=1)
 
 
 is_child = False  # a forked one: kind(), names() and info() don't know what it inherited, the parent's engines do
@@ -172,7 +189,7 @@ def _forget_engines() -> None:
     lib.ks_forget_engines()
 
 
-atexit.register(_drain_and_stop)
+atexit.register(_leave_python)
 os.register_at_fork(after_in_child=_forget_engines)
 
 

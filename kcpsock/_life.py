@@ -12,6 +12,7 @@ strangers are refused. It only keeps the address: listen() and connect() bind an
 from __future__ import annotations
 
 import _socket
+import atexit
 import os
 import sys
 import weakref
@@ -315,6 +316,15 @@ def _forget_holders() -> None:
         life.changing = RLock()
 
 
+def _tell_of_listeners() -> None:
+    # The interpreter's end closes their descriptors by nobody's close(): who was not accepted is reset, as by TCP.
+    for life in list(_lives.values()):
+        if life.state is State.LISTENING:
+            for sock in life.others(None):
+                _connections.closing(sock.fileno())
+
+
+atexit.register(_tell_of_listeners)
 os.register_at_fork(after_in_child=_forget_holders)
 
 

@@ -390,8 +390,8 @@ class socket(_Base):
         return accepted.detach(), peer
 
     def _accept_kcp(self, listener: Life, *, waits: bool = True) -> tuple[socket, Address]:
-        # One message from the engine is one connection: its names, and its descriptor. Without room for that it would be
-        # lost, so the room is looked for first, as the kernel does: EMFILE or ENFILE, whether somebody is there or not.
+        # One message from the engine is one connection: its names, and its descriptor. Without room for that it would
+        # be lost, so the room is looked for first, as the kernel does: EMFILE or ENFILE, whoever is there.
         os.close(os.dup(self.fileno()))
         flags = int(_stdlib.MSG_CMSG_CLOEXEC)
         sizes = (ACCEPT_MSG_BYTES, _ACCEPT_ANCILLARY_BYTES)

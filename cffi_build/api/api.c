@@ -5,14 +5,19 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "engine/listener.h"
 #include "os/front.h"
 #include "path/known.h"
 #include "wire/oob.h"
+
+#define EXIT_LINGER_S 5.0
+#define EXIT_LINGER_MOST_S 1e6
 
 static _Atomic(ks_engine *) engines[KS_ENGINES_MAX];
 
@@ -80,6 +85,38 @@ int ks_engine_drain(int engine, int timeout_ms)
     drain_note d = {.note = {.run = run_drain, .wait_ms = (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms)}};
     int answer = ks_engine_ask(e, &d.note);
     return answer == -ETIMEDOUT ? d.left : answer;
+}
+
+static _Atomic(pid_t) drains; /* the process whose engines a call at its exit drains: a forked child inherits the call alone */
+
+static uint64_t exit_linger_us(void)
+{
+    const char *text = getenv("KCPSOCK_EXIT_LINGER");
+    char *end = NULL;
+    double s = text != NULL ? strtod(text, &end) : 0;
+    if (end == NULL || end == text || *end != '\0' || !(s >= 0))
+        s = EXIT_LINGER_S;
+    return (uint64_t)((s < EXIT_LINGER_MOST_S ? s : EXIT_LINGER_MOST_S) * 1e6);
+}
+
+static void drain_all(void)
+{
+    if (getpid() != atomic_load(&drains))
+        return;
+    uint64_t deadline_us = ks_clock_monotonic.now_us(NULL) + exit_linger_us();
+    for (int i = 0; i < KS_ENGINES_MAX; i++) {
+        uint64_t now_us = ks_clock_monotonic.now_us(NULL);
+        const ks_engine *e = ks_engine_of(i);
+        if (e != NULL && ks_engine_is_running(e))
+            (void)ks_engine_drain(i, now_us < deadline_us ? (int)((deadline_us - now_us) / 1000) : 0);
+    }
+}
+
+int ks_drain_at_exit(void)
+{
+    static atomic_bool registered;
+    atomic_store(&drains, getpid());
+    return atomic_exchange(&registered, true) || atexit(drain_all) == 0 ? 0 : -ENOMEM;
 }
 
 int ks_set_memory(int64_t bytes)

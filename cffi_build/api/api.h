@@ -42,6 +42,9 @@ int ks_engine_open(int udp_mode, int busy_poll); /* -> engine number */
 int ks_engine_run(int engine);             /* the loop; returns 0 after ks_engine_stop */
 int ks_engine_stop(int engine);
 int ks_engine_drain(int engine, int timeout_ms); /* as if every app had closed; -> sessions still busy */
+/* At the process' exit, after the interpreter's end, what was sent still arrives, within KCPSOCK_EXIT_LINGER seconds (5): every
+ * engine that runs then is drained, and keeps running. 0 or -ENOMEM. */
+int ks_drain_at_exit(void);
 int ks_set_memory(int64_t bytes);           /* up to where windows may follow their connections: mem.h */
 void ks_forget_engines(void);              /* in a forked child: close what the parent's engines own here */
 

@@ -188,7 +188,8 @@ int ks_crypt_check(uintptr_t block_cipher, const char *path, int block_len, cons
     int good = block->encrypt(block, plain, out, (size_t)size) == 0 && memcmp(out, expected, (size_t)size) == 0 &&
                block->encrypt(block, again, again, (size_t)size) == 0 && memcmp(again, expected, (size_t)size) == 0;
     ks_free(out);
-    return good;
+    /* The engines run on when the interpreter has ended and let go of its libraries: this handle is never closed. */
+    return good && dlopen(path, RTLD_LAZY) != NULL;
 }
 
 typedef struct {

@@ -64,6 +64,8 @@ struct ks_engine {
     ks_note *notes;        /* guarded by lock, as are the next two */
     bool stopped;
     bool halt;
+
+    atomic_bool looping;
 };
 
 static uint64_t clock_us(const ks_engine *e)
@@ -508,12 +510,18 @@ void ks_engine_end_of_turn(ks_engine *e)
     ks_lock_release(&e->turning);
 }
 
+bool ks_engine_is_running(const ks_engine *e)
+{
+    return atomic_load(&e->looping);
+}
+
 void ks_engine_loop(ks_engine *e)
 {
     /* Signals are for the application's threads. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    atomic_store(&e->looping, true);
     ks_lock_take(&e->turning);
     for (bool halt = false; !halt;) {
         turn(e);
@@ -527,6 +535,7 @@ void ks_engine_loop(ks_engine *e)
     for (ks_note *n = e->waiting; n != NULL; n = n->next)
         n->due_ms = 0;
     read_notes(e); /* whoever still waits gets an answer */
+    atomic_store(&e->looping, false);
     e->core.draining = true; /* nobody would send again what ks_engine_send sends from now on */
     ks_lock_release(&e->turning);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

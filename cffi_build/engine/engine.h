@@ -32,6 +32,8 @@ ks_engine *ks_engine_new(ks_udp_way way, bool busy_poll, const ks_clock *clock, 
 /* After ks_engine_loop has returned, or if it never ran. */
 void ks_engine_del(ks_engine *engine);
 void ks_engine_loop(ks_engine *engine);
+/* In its loop: it answers notes. */
+bool ks_engine_is_running(const ks_engine *engine);
 /* Makes the loop return. Descriptors stay open until ks_engine_del or the end of the process: who waits at one when the
  * interpreter exits, in accept() say, is not woken, as with TCP. */
 void ks_engine_halt(ks_engine *engine);

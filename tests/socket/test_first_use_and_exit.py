@@ -157,3 +157,84 @@ def test_exit_waits_as_by_default_when_the_environment_says_nothing_of_use(threa
     conn, _ = threads.accept(server)
     assert len(read_all(conn)) == 150_000
     finish(process)
+
+
+LAST_WORDS = b"last words" * 5000
+ENDS = {
+    "atexit": ("""
+        @atexit.register
+        def last_words():
+            sock.sendall(DATA)
+        """, True),
+    "atexit-before-the-first-use": ("""
+        @atexit.register
+        def last_words():
+            with socket.create_connection(("127.0.0.1", port)) as late:
+                late.sendall(DATA)
+        """, True),
+    "del-of-a-global": ("""
+        class Keeper:
+            def __init__(self, sock):
+                self.sock, self.data = sock, DATA
+            def __del__(self):
+                self.sock.sendall(self.data)
+        keeper, sock = Keeper(sock), None
+        """, True),
+    "daemon-thread-sends": ("""
+        sent = threading.Event()
+        def send():
+            while True:
+                sock.sendall(DATA)
+                sent.set()
+        threading.Thread(target=send, daemon=True).start()
+        sent.wait()
+        """, False),
+    "daemon-threads-wait": ("""
+        sock.sendall(DATA)
+        listener = socket.create_server(("127.0.0.1", 0))
+        for wait in (listener.accept, lambda: sock.recv(1)):
+            threading.Thread(target=wait, daemon=True).start()
+        """, True),
+    "exception": ("""
+        sys.excepthook = lambda *_: None
+        sock.sendall(DATA)
+        raise RuntimeError
+        """, True),
+    "not-closed": ("sock.sendall(DATA)", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("ending", "whole"), ENDS.values(), ids=ENDS)
+def test_exit_loses_nothing(net, ending, whole):
+    """However the interpreter ends: without a word on stderr, and what was sent before the end arrives."""
+    if net.greenlets:
+        pytest.skip("the other end is a process")
+    received = last_words(net, net.listener(), ending)
+    assert received == LAST_WORDS if whole else received.startswith(LAST_WORDS)
+
+
+def test_exit_keeps_pycryptodomes_cipher(threads):
+    """The interpreter lets go of its library before __del__'s bytes are sealed."""
+    server = threads.listener(profile=kcpsock.Profile(key="of both", crypt="aes-128"))
+    ending, _ = ENDS["del-of-a-global"]
+    environment = {"KCPSOCK_KEY": "of both", "KCPSOCK_CRYPT": "aes-128"}
+    assert last_words(threads, server, ending, **environment) == LAST_WORDS
+
+
+def last_words(net, server, ending, **environment):
+    """What comes from a process that dials the server and ends so."""
+    program = f"""
+    import atexit, importlib, sys, threading
+    socket = importlib.import_module(sys.argv[1])
+    port, DATA = int(sys.argv[2]), {LAST_WORDS[:10]!r} * {len(LAST_WORDS) // 10}
+    """
+    dial = """
+    sock = socket.create_connection(("127.0.0.1", port))
+    """
+    code = textwrap.dedent(program) + ("" if "late" in ending else textwrap.dedent(dial)) + textwrap.dedent(ending)
+    process = start(["-W", "ignore", "-c", code, net.module.__name__, server.getsockname()[1]], **environment)
+    conn, _ = net.accept(server)
+    received = read_all(conn)
+    _, err = process.communicate(timeout=LONG_S)
+    assert (process.returncode, err) == (int("raise" in ending), b""), err.decode()
+    return received
