@@ -4,10 +4,21 @@
 import os
 import ssl
 
+import hypothesis
 import pytest
 import trustme
 
 from tests.support import go_peer, leaks
+
+# No example fails by the clock: hypothesis allows one 200 ms, and what it draws a second, where the machine may stand
+# still for longer. (Its own profile for CI, which newer versions take where they find the variable CI, does the same.)
+hypothesis.settings.register_profile(
+    "any machine",
+    hypothesis.settings(),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from tests.support.streams import read_exactly as read_exactly
 needs_linux_calls = pytest.mark.skipif(
     os.environ.get("KCPSOCK_PLAIN") == "1", reason="the plain build learns neither a packet's address nor a pair's fill"
 )
-LONG_S = 30.0  # nothing takes so long unless it hangs
+LONG_S = 60.0  # nothing takes so long unless it hangs
 SHORT_S = 0.05  # a timeout that is meant to pass
 
 
@@ -136,6 +136,23 @@ def eventually(condition):
             gevent.sleep(0.005)
         else:
             time.sleep(0.005)
+
+
+def fill(sock):
+    """Sends until nothing fits any more, to a peer that does not read. -> how many bytes were taken
+
+    That is when it was tried in vain many times, not when a time is over, in which the engine may have stood still with
+    the machine. The socket is non-blocking then."""
+    sock.setblocking(False)
+    size = in_vain = 0
+    while in_vain < 50:
+        try:
+            size += sock.send(bytes(65536))
+            in_vain = 0
+        except BlockingIOError:
+            in_vain += 1
+            time.sleep(0.01)
+    return size
 
 
 def _run(module, spawn):

@@ -350,7 +350,8 @@ def test_refusals_on_a_connection_leave_nothing(threads, no_leaks):
         client.settimeout(LONG_S)
         gc.collect()
         sizes.append(kcpsock.stats()["MemoryBytes"])
-    assert sizes[-1] <= sizes[1]
+    # Maybe not in the first moment: it is a process' number, to which a packet on its way adds for as long as it is.
+    eventually(lambda: kcpsock.stats()["MemoryBytes"] <= sizes[1])
     client.sendall(b"still there")
     assert conn.recv(100) == b"still there"
     threads.close_all()

@@ -157,6 +157,7 @@ def test_repr(net, server):
 def test_resource_warning(net, server):
     client = net.module.create_connection(server.getsockname())
     text = repr(client)
+    gc.collect()  # what other tests have left would warn too
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         del client
@@ -168,6 +169,7 @@ def test_resource_warning(net, server):
 def test_resource_warning_of_a_bound_socket_is_one(net):
     sock = net.module.socket()
     sock.bind(("127.0.0.1", 0))
+    gc.collect()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         del sock
@@ -376,8 +378,9 @@ def test_threads_do_not_grow_with_sockets(threads):
     python_count = threading.active_count()
     for _ in range(200):
         socks += [threads.dial(server), threads.accept(server)[0]]
-    assert len(leaks.native_threads()) == count
-    assert threading.active_count() == python_count
+    # Less is no growth: threads that an earlier test has ended may be gone by now.
+    assert len(leaks.native_threads()) <= count
+    assert threading.active_count() <= python_count
 
 
 def test_connections_wait_while_the_server_has_no_descriptor(net):

@@ -7,7 +7,6 @@ import threading
 
 import pytest
 
-import kcpsock
 from kcpsock import _connections
 from tests.support.processes import finish, python, start
 
@@ -70,7 +69,7 @@ def test_signals_stay_with_the_applications_threads():
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_exit_of_multiprocessing_child_waits_for_what_was_sent(threads, tmp_path, method):
     # At this rate it takes a while: a child that does not wait leaves by os._exit, and most of it is lost.
-    server = threads.listener(profile=kcpsock.Profile(keepalive=1, keepalive_timeout=5))
+    server = threads.listener()
     program = tmp_path / "program.py"
     program.write_text(
         textwrap.dedent(
@@ -143,7 +142,7 @@ def test_fork_while_another_thread_makes_a_listener(threads, monkeypatch):
 
 @pytest.mark.parametrize("linger", ["", "many"])
 def test_exit_waits_as_by_default_when_the_environment_says_nothing_of_use(threads, linger):
-    server = threads.listener(profile=kcpsock.Profile(keepalive=1, keepalive_timeout=5))
+    server = threads.listener()
     process = python(
         """
         import sys, kcpsock

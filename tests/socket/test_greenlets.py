@@ -358,10 +358,10 @@ def test_a_registration_outlives_connect(cooperative, monkeypatch, how, selector
     selector.register(sock, 1)  # EVENT_READ, POLLIN
     call = getattr(selector, "select", None) or selector.poll
     if how == "second attempt" and cooperative.is_kcp:  # with TCP the next connect() would tell of the first once more
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+        with kcpsock.socket() as deaf:  # bound, and so nobody else's
+            deaf.bind(("127.0.0.1", 0))
             with pytest.raises(ConnectionRefusedError):
-                sock.connect(free.getsockname())
+                sock.connect(deaf.getsockname())
     assert call(LONG_S)  # as long as there is no connection, it has hung up
     sock.connect(server.getsockname())
     waiting = gevent.spawn(call)

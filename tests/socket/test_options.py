@@ -8,13 +8,12 @@ import select
 import socket
 import stat
 import struct
-import time
 
 import pytest
 
 import kcpsock
 
-from .conftest import LONG_S, eventually
+from .conftest import LONG_S, eventually, fill
 
 SOL, TCP = socket.SOL_SOCKET, socket.IPPROTO_TCP
 
@@ -253,11 +252,13 @@ def carriers(net, sock):
     port, found = sock.getsockname()[1], []
     for number in map(int, os.listdir("/proc/self/fd")):
         try:
-            if not stat.S_ISSOCK(os.fstat(number).st_mode):
-                continue
-        except OSError:  # the listing's own descriptor, gone by now
+            copy = os.dup(number)
+        except OSError:  # gone by now: the listing's own, or one that an engine has closed
             continue
-        udp = socket.socket(fileno=os.dup(number))
+        if not stat.S_ISSOCK(os.fstat(copy).st_mode):
+            os.close(copy)
+            continue
+        udp = socket.socket(fileno=copy)
         if udp.type == socket.SOCK_DGRAM and udp.family == sock.family and udp.getsockname()[1] == port:
             found.append(net.keep(udp))
         else:
@@ -333,19 +334,6 @@ def test_accepted_socket_inherits_its_buffers(net, server):
         assert conn.getsockopt(SOL, option) == server.getsockopt(SOL, option) != fresh[1].getsockopt(SOL, option)
 
 
-def taken(conn):
-    """How much a peer that does not read lets us send: once nothing went for a while."""
-    conn.setblocking(False)
-    size, since = 0, time.monotonic()
-    while time.monotonic() < since + 0.5:
-        try:
-            size += conn.send(bytes(65536))
-            since = time.monotonic()
-        except BlockingIOError:
-            time.sleep(0.01)
-    return size
-
-
 @pytest.mark.parametrize("when", ["before connect", "after connect"])
 def test_receive_buffer_bounds_what_waits(threads, when):
     server = threads.listener(profile=kcpsock.Profile(rcvwnd=4, sndwnd=4))
@@ -357,7 +345,7 @@ def test_receive_buffer_bounds_what_waits(threads, when):
         client.connect(server.getsockname())
         if when == "after connect":
             client.setsockopt(SOL, socket.SO_RCVBUF, size)
-        sizes.append(taken(threads.accept(server)[0]))
+        sizes.append(fill(threads.accept(server)[0]))
     assert sizes[1] > sizes[0] + 500_000
 
 

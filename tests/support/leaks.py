@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 
-PATIENCE_S = 5.0  # closed sessions linger in the engine for a moment
+PATIENCE_S = 20.0  # a closed session stays for 3 s, a forgotten one for 30 s, and the machine may stand still
 
 
 def open_fds():

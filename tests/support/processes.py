@@ -6,7 +6,7 @@ import subprocess
 import sys
 import textwrap
 
-LONG_S = 30.0
+LONG_S = 120.0  # nothing takes so long unless it hangs
 
 
 def python(code, *args, stdin=False, **environment):

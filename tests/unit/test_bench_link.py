@@ -144,10 +144,10 @@ def test_a_transfer_and_requests_beside_it(run, bench, monkeypatch):
 
 
 def test_a_transfer_that_takes_too_long_is_cut(run, bench, monkeypatch):
-    monkeypatch.setattr(bench("link_run"), "QUICK_LIMIT_S", 1.0)
+    monkeypatch.setattr(bench("link_run"), "QUICK_LIMIT_S", 3.0)  # in less a machine that stands still sends nothing
     found = run("kcpsock", bytes=100 * MB, link=bench("scenarios.link").Link(10, 10, 256))
     assert 0 < found["transfer"]["bytes"] < 10 * MB
-    assert 1.0 <= found["transfer"]["seconds"]
+    assert 3.0 <= found["transfer"]["seconds"]
 
 
 def test_the_second_of_two_transfers_is_counted(run):

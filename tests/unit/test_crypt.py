@@ -18,6 +18,7 @@ import kcpsock
 from kcpsock import _crypt
 from kcpsock._native import lib as product
 from tests.support.bare import ffi, lib, open_crypt
+from tests.support.waiting import eventually
 
 IV = bytes.fromhex("a7734f9c12ac1b01a415f2c1fc78e66b")
 STRIDE = 2048
@@ -573,7 +574,8 @@ def test_table_full_and_memory_given_back():
     finally:
         for number in numbers:
             product.ks_crypt_close(number)
-    assert kcpsock.stats()["MemoryBytes"] <= before
+    # It is the process' number: what sessions of other tests that have not gone yet send adds to it for a moment.
+    eventually(lambda: kcpsock.stats()["MemoryBytes"] <= before)
 
 
 # ---- pycryptodome's handles, and what happens where they are not as expected ----

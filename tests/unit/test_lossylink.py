@@ -228,7 +228,7 @@ def test_delay_holds_packets(link_to, client, target):
 
 
 def test_delay_is_kept_by_packets_under_way(link_to, client, target):
-    link = link_to(delay_ms=300)
+    link = link_to(delay_ms=1000)  # in which the second one is sent, also on a machine that is busy
     client.sendto(b"1", link.address)
     link.set(delay_ms=0)
     client.sendto(b"2", link.address)
@@ -425,7 +425,7 @@ def test_clients_evicts_the_one_idle_longest(link_to, target):
 
 
 def test_clients_evicted_with_packets_under_way(link_to, target):
-    link = link_to(clients=1, delay_ms=50)
+    link = link_to(clients=1, delay_ms=500)  # in which the other one comes, also on a machine that is busy
     with udp() as a, udp() as b:
         a.sendto(b"1", link.address)
         link.stats()
@@ -531,6 +531,7 @@ def test_oversize_is_dropped_and_counted(link_to, client, target):
 def test_a_burst_needs_a_buffer(client, target):
     with LossyLink(target.getsockname(), buffer_bytes=4096) as link:
         os.kill(link.pid, signal.SIGSTOP)
+        os.waitpid(link.pid, os.WUNTRACED)
         for i in range(64):
             client.sendto(b"%d" % i, link.address)  # 64 packets do not fit into 4 KiB
         os.kill(link.pid, signal.SIGCONT)
