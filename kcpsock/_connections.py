@@ -195,6 +195,21 @@ def set_option(fd: int, option: int, value: int) -> None:
     check(lib.ks_set_option(fd, option, value))
 
 
+class Patience(NamedTuple):
+    """How long a connection bears silence, in ms; 0: as its profile says. In the order of ks_patience."""
+
+    idle: int = 0
+    interval: int = 0
+    silence: int = 0
+    unacked: int = 0
+    connect: int = 0
+
+
+def set_patience(fd: int, patience: Patience) -> None:
+    """For a live connection, or one in progress, in place of what was set before."""
+    check(lib.ks_set_patience(fd, ffi.new("ks_patience *", patience)))
+
+
 def send_oob(fd: int, data: bytes) -> None:
     """Sends `data` beside a connection's stream, once; EOPNOTSUPP without FEC, EMSGSIZE when it is too long."""
     check(lib.ks_send_oob(fd, data, len(data)))

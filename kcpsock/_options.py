@@ -5,9 +5,10 @@ Whatever has no entry is accepted or refused, remembered and read back exactly a
 that lives for the length of the call answers. The levels are the system's, plus SOL_KCP for what may change on a live
 KCP connection.
 
-SO_KEEPALIVE reads 0 until it is set, as on TCP, although smux framing sends keepalives from the start
-(Profile.keepalive). Setting it makes sure that they are sent, 10 s apart if the profile has none; clearing it goes back
-to what the profile says.
+SO_KEEPALIVE reads 0 until it is set, as on TCP, although a peer is asked from the start whether it is there
+(Profile.keepalive). Setting it makes sure of that, each 10 s if the profile says nothing; clearing it goes back to what
+the profile says. While it is set TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT, as soon as one of them is set, say when
+silence ends the connection, and TCP_USER_TIMEOUT says it with or without it (tcp(7)).
 
 An option's value is a C int. KCP_RATE_LIMIT therefore can't be set above 2,147,483,647 bytes/s, and reads so when the
 profile's is higher. KCP_SNDWND and KCP_RCVWND read 0 while the profile's is "auto"; a number that is set ends that.
@@ -72,6 +73,15 @@ _INT_MAX = 2**31 - 1
 _LINGER = struct.Struct("ii")
 _MOST_BYTES = 1024  # what getsockopt() of the stdlib takes
 
+# Of a peer that is silent. Darwin calls the first one TCP_KEEPALIVE.
+_KEEPALIVE = (_SOCKET, _socket.SO_KEEPALIVE)
+_IDLE = (_TCP, getattr(_socket, "TCP_KEEPIDLE", getattr(_socket, "TCP_KEEPALIVE", -1)))
+_INTERVAL, _COUNT, _USER_TIMEOUT, _SYN_COUNT = (
+    (_TCP, getattr(_socket, name, -1)) for name in ("TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT", "TCP_SYNCNT")
+)
+_PATIENCE = frozenset((_KEEPALIVE, _IDLE, _INTERVAL, _COUNT, _USER_TIMEOUT, _SYN_COUNT))
+_SYN_WAIT_MOST_S = 120  # TCP_RTO_MAX of Linux
+
 Value = Union[int, bytes]
 
 
@@ -97,6 +107,27 @@ def _rcvbuf(life: Life, raw: bytes) -> tuple[int, int]:
     return OPT_RCVBUF, _first_int(raw)
 
 
+def _patience(life: Life) -> _connections.Patience:
+    # What is not set reads as the system's default, and counts so: 7200 s, 75 s, 9 times.
+    said = life.options
+    idle = interval = silence = connect = 0
+    if any(said.get(_KEEPALIVE, b"")) and not said.keys().isdisjoint((_IDLE, _INTERVAL, _COUNT)):
+        with _TCPSocket(life) as tcp:
+            idle, interval, count = (
+                _first_int(said[key]) if key in said else tcp.getsockopt(*key) for key in (_IDLE, _INTERVAL, _COUNT)
+            )
+        silence = idle + interval * count
+    if _SYN_COUNT in said and life.state is State.CONNECTING:
+        connect = _connect_s(_first_int(said[_SYN_COUNT]))
+    unacked = _first_int(said[_USER_TIMEOUT]) if _USER_TIMEOUT in said else 0
+    return _connections.Patience(1000 * idle, 1000 * interval, 1000 * silence, unacked, 1000 * connect)
+
+
+def _connect_s(tries: int) -> int:
+    # How long TCP waits for an answer to its SYN and so many more of them: 1 s, and each time twice as long.
+    return sum(min(1 << n, _SYN_WAIT_MOST_S) for n in range(tries + 1))
+
+
 _EFFECTS: dict[tuple[int, int], Callable[[Life, bytes], tuple[int, int]]] = {
     (_TCP, _socket.TCP_NODELAY): _nodelay,
     (_SOCKET, _socket.SO_KEEPALIVE): _keepalive,
@@ -105,7 +136,7 @@ _EFFECTS: dict[tuple[int, int], Callable[[Life, bytes], tuple[int, int]]] = {
 }
 
 # An accepted socket has these from its listener, as with TCP.
-_INHERITED = frozenset(_EFFECTS) | _KERNEL_OPTIONS
+_INHERITED = frozenset(_EFFECTS) | _KERNEL_OPTIONS | _PATIENCE
 
 
 # --- what _socket.py calls --------------------------------------------------------------------------------------------
@@ -130,6 +161,8 @@ def set_option(sock: Any, life: Life, level: int, option: int, *value: Any) -> N
             kept = _DEVICE if key == _DEVICE_NUMBER else key
             life.options[kept] = tcp.getsockopt(*kept, _MOST_BYTES)
     _take_effect(sock, life, key)
+    if key in _PATIENCE:
+        bear_as_told(sock, life)
 
 
 def get_option(sock: Any, life: Life, level: int, option: int, buflen: int = 0) -> Value:
@@ -159,11 +192,18 @@ def apply_all(sock: Any, life: Life) -> None:
         if key in _KERNEL_OPTIONS:
             sock._set_kernel_option(*key, raw)
         if key[0] == SOL_KCP:
-            _tell_engine(sock, _KCP[key[1]][1], _first_int(raw))
+            _tell_engine(sock, _connections.set_option, _KCP[key[1]][1], _first_int(raw))
         else:
             _take_effect(sock, life, key)
+    bear_as_told(sock, life)
     if life.oob is not None and life.state is State.CONNECTED:
         _oob.switch_on(sock.fileno(), life.oob)
+
+
+def bear_as_told(sock: Any, life: Life) -> None:
+    """Tells the engine what options say of silence; of an attempt to connect too."""
+    if life.state in (State.CONNECTING, State.CONNECTED) and not life.options.keys().isdisjoint(_PATIENCE):
+        _tell_engine(sock, _connections.set_patience, _patience(life))
 
 
 def copy_to(tcp: Any, life: Life) -> None:
@@ -214,13 +254,13 @@ class _TCPSocket:
 def _take_effect(sock: Any, life: Life, key: tuple[int, int]) -> None:
     effect = _EFFECTS.get(key)
     if effect is not None and life.state in (State.CONNECTING, State.CONNECTED):
-        _tell_engine(sock, *effect(life, life.options[key]))
+        _tell_engine(sock, _connections.set_option, *effect(life, life.options[key]))
 
 
-def _tell_engine(sock: Any, option: int, value: int) -> None:
+def _tell_engine(sock: Any, call: Callable[..., None], *what: Any) -> None:
     # A connection that has died meanwhile takes any option, as TCP's does.
     try:
-        _connections.set_option(sock.fileno(), option, value)
+        call(sock.fileno(), *what)
     except OSError:
         if _connections.kind(sock.fileno()) != _connections.NOT_KCP:
             raise
@@ -238,7 +278,7 @@ def _set_kcp(sock: Any, life: Life, option: int, value: Any, *rest: Any) -> None
     if life.state is State.LISTENING:
         life.options[SOL_KCP, option] = _INT.pack(value)  # for the sockets it will accept
     elif life.state in (State.CONNECTING, State.CONNECTED):
-        _tell_engine(sock, engine_option, value)
+        _tell_engine(sock, _connections.set_option, engine_option, value)
     life.profile = profile
 
 

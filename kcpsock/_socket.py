@@ -275,7 +275,9 @@ class socket(_Base):
             if not os.path.sameopenfile(self.fileno(), other.fileno()):
                 os.dup2(self.fileno(), other.fileno(), inheritable=other.get_inheritable())
                 _wait.moved(other)
-        if life.state is not State.CONNECTING:
+        if life.state is State.CONNECTING:
+            _options.bear_as_told(self, life)
+        else:
             _options.apply_all(self, life)
 
     def bind(self, address: Any, /) -> None:

@@ -62,6 +62,7 @@ int ks_closing(int app_fd);                /* a listener is about to be closed: 
 void ks_note_end(int app_fd);               /* it is about to be closed with data unread, long after its own end of stream */
 int ks_linger(int app_fd, int timeout_ms); /* wait until all that was written is acknowledged; -ETIMEDOUT */
 int ks_set_option(int app_fd, int option, int64_t value);
+int ks_set_patience(int app_fd, const ks_patience *patience); /* of a connection, for that and all that it set before; -ENOMEM */
 int ks_send_oob(int app_fd, const uint8_t *data, int size); /* -EOPNOTSUPP without FEC, -EMSGSIZE, -ENOTCONN */
 int ks_oob_fd(void);                       /* each out-of-band packet is one datagram: u64 id, data */
 int ks_get_info(int app_fd, ks_info *info);

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "session/profile.h"
+#include "session/session_silence.h"
 
 static int set_kcp_option(ks_session *s, int option, int64_t value)
 {
@@ -47,11 +48,13 @@ static int set_kcp_option(ks_session *s, int option, int64_t value)
         if (!ks_profile_allows_keepalive_ms(value))
             return -EINVAL;
         s->keepalive_ms = (uint32_t)value;
+        if (s->impatience != NULL)
+            s->impatience->changed = true;
         return 0;
     case KS_OPT_DUP:
         if (!ks_profile_allows_dup(value))
             return -EINVAL;
-        s->dup = (uint32_t)value;
+        s->dup = (uint8_t)value;
         return 0;
     case KS_OPT_RATE_LIMIT:
         if (!ks_profile_allows_rate_limit(value))
@@ -101,4 +104,25 @@ int ks_set_option(int app_fd, int option, int64_t value)
 {
     option_note o = {.option = option, .value = value};
     return ks_front_ask(app_fd, &o.front, run_set_option);
+}
+
+typedef struct {
+    ks_front_note front;
+    const ks_patience *patience;
+} patience_note;
+
+static int run_set_patience(ks_engine *e, ks_note *n)
+{
+    const patience_note *p = (const patience_note *)n;
+    ks_port *port;
+    ks_stream *st = ks_engine_stream(e, p->front.inode, &port);
+    if (st == NULL)
+        return port != NULL ? -ENOPROTOOPT : -ENOTSOCK;
+    return ks_stream_set_patience(st, p->patience) == KS_OK ? 0 : -ENOMEM;
+}
+
+int ks_set_patience(int app_fd, const ks_patience *patience)
+{
+    patience_note p = {.patience = patience};
+    return patience == NULL ? -EFAULT : ks_front_ask(app_fd, &p.front, run_set_patience);
 }

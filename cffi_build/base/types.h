@@ -54,6 +54,15 @@ typedef struct ks_profile {
     const uint8_t *fec_coefficients; /* fec_parity rows of fec_data bytes; read during the call only */
 } ks_profile;
 
+/* How long a connection's options bear silence, in ms; 0: as the profile says. */
+typedef struct ks_patience {
+    uint32_t idle_ms;             /* nothing came for so long: the peer is asked ... */
+    uint32_t interval_ms;         /* ... and again, so long after the last time at most */
+    uint32_t silence_ms;          /* nothing came for so long: ETIMEDOUT */
+    uint32_t unacked_ms;          /* what was sent is not acknowledged for so long: ETIMEDOUT. It stands for silence_ms too */
+    uint32_t connect_ms;          /* likewise, while connect() is in progress */
+} ks_patience;
+
 /* The list for Python; an entry without a name ends it. */
 typedef struct { const char *name; int64_t least, most; } ks_bounds;
 extern const ks_bounds ks_profile_bounds[];

@@ -102,6 +102,8 @@ void ks_stream_del(ks_core *core, ks_stream *st)
     ks_stream_close_front(core, st);
     KS_ASSERT(core->stream_count > 0 && st->src.fd < 0 && st->app_fd < 0);
     core->stream_count--;
+    ks_free(st->patience);
+    st->patience = NULL;
     ks_core_bury(core, &st->grave, st);
 }
 
