@@ -88,6 +88,11 @@ static int run_set_option(ks_engine *e, ks_note *n)
         st->linger_s = value;
         return 0;
     }
+    if (o->option == KS_OPT_RCVLOWAT) {
+        st->lowat = value;
+        ks_stream_mark(st);
+        return 0;
+    }
     if (o->option == KS_OPT_OOB) {
         st->oob_id = (uint64_t)o->value;
         return 0;
@@ -125,4 +130,26 @@ int ks_set_patience(int app_fd, const ks_patience *patience)
 {
     patience_note p = {.patience = patience};
     return patience == NULL ? -EFAULT : ks_front_ask(app_fd, &p.front, run_set_patience);
+}
+
+typedef struct {
+    ks_front_note front;
+    int level, option, size;
+    const uint8_t *value;
+} udp_note;
+
+static int run_set_udp_option(ks_engine *e, ks_note *n)
+{
+    const udp_note *u = (const udp_note *)n;
+    ks_port *port;
+    const ks_stream *st = ks_engine_stream(e, u->front.inode, &port);
+    if (st == NULL || !st->session->opener)
+        return st == NULL && port == NULL ? -ENOTSOCK : -ENOPROTOOPT;
+    return setsockopt(st->session->owner->link.udp.fd, u->level, u->option, u->value, (socklen_t)u->size) < 0 ? -errno : 0;
+}
+
+int ks_set_udp_option(int app_fd, int level, int option, const uint8_t *value, int size)
+{
+    udp_note u = {.level = level, .option = option, .value = value, .size = size};
+    return value == NULL || size < 0 ? -EINVAL : ks_front_ask(app_fd, &u.front, run_set_udp_option);
 }

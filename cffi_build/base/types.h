@@ -80,6 +80,11 @@ typedef struct ks_info {
     KS_INFO_STATE(KS_STATE_MEMBER)
     KS_INFO_COUNTERS(KS_COUNTER)
     uint32_t role;                /* 1 connection, 2 listener */
+    uint32_t waiting, backlog;    /* a listener: connections that wait for accept() */
+    uint32_t resent;              /* times that the oldest of what is not acknowledged was sent again */
+    uint32_t lost_pkts;           /* of what is in flight, what counts as lost, or was sent again since it did */
+    uint32_t srtt_us;             /* as srtt_ms */
+    uint32_t silent_ms, unsent_ms; /* since the peer was heard; since data or a frame was put to be sent */
     ks_accept_msg names;
 } ks_info;
 

@@ -36,6 +36,7 @@ typedef struct ks_stream {
     int fill_bytes, app_sndbuf;  /* a connecting stream: the filler in the pair, and what A's buffer was */
     uint64_t oob_id;             /* under which out-of-band packets go to Python; 0: they don't */
     int linger_s;                /* SO_LINGER: -1 off; 0 makes the close a reset */
+    int lowat;                   /* SO_RCVLOWAT: fewer bytes wait here, unless it is all that can; see ks_stream_deliver */
     ks_patience *patience;       /* what its options say; NULL: nothing */
     uint64_t orphan_ms;          /* when E was closed while the peer had not finished */
 
@@ -82,6 +83,8 @@ int ks_stream_take(ks_stream *stream, ks_seg *seg, uint16_t off, uint16_t len);
 uint32_t ks_stream_write(ks_stream *stream, ks_poller *poller);
 /* Data for the application waits here or, as far as the kernel tells, in the pair. */
 bool ks_stream_has_unread(const ks_stream *stream);
+/* What stands in the pair unread, by the kernel's way of counting; -1 where it does not tell. */
+int ks_stream_in_pair(const ks_stream *stream);
 /* Both directions of the pair have ended on the application's side. */
 bool ks_stream_is_hung_up(const ks_stream *stream);
 /* Message mode: more fragments wait than a message can have. */

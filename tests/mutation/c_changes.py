@@ -169,6 +169,13 @@ CHANGES = (
         "TCP_SYNCNT would bound what an established connection waits for acknowledgments",
     ),
     Change(
+        "front_listener_is_told_of_its_blocker",
+        "front.c",
+        "    while (recv(engine, waste, sizeof waste, MSG_DONTWAIT) > 0)\n        ;\n}\n\nint ks_front_install",
+        "    (void)engine;\n    (void)waste;\n}\n\nint ks_front_install",
+        "accept() of a listener that its engine has let go of would say ECONNRESET",
+    ),
+    Change(
         "session_send_now_sets_no_timer",
         "session.c",
         "/* the acknowledgment's turn sets it */\n        rearm(s);",
