@@ -38,7 +38,7 @@ OPT_SNDWND, OPT_RCVWND = lib.KS_OPT_SNDWND, lib.KS_OPT_RCVWND
 OPT_ACK_NODELAY, OPT_WRITE_DELAY = lib.KS_OPT_ACK_NODELAY, lib.KS_OPT_WRITE_DELAY
 OPT_LINGER, OPT_KEEPALIVE, OPT_RCVBUF = lib.KS_OPT_LINGER, lib.KS_OPT_KEEPALIVE, lib.KS_OPT_RCVBUF
 OPT_DUP, OPT_RATE_LIMIT, OPT_DSCP = lib.KS_OPT_DUP, lib.KS_OPT_RATE_LIMIT, lib.KS_OPT_DSCP
-OPT_OOB = lib.KS_OPT_OOB
+OPT_OOB, OPT_RCVLOWAT = lib.KS_OPT_OOB, lib.KS_OPT_RCVLOWAT
 
 NOT_KCP, CONNECTION, LISTENER = 0, 1, 2
 
@@ -194,6 +194,26 @@ def linger(fd: int, timeout_s: int) -> None:
 def set_option(fd: int, option: int, value: int) -> None:
     """Changes a live connection or listener."""
     check(lib.ks_set_option(fd, option, value))
+
+
+def set_udp_option(fd: int, level: int, option: int, value: bytes) -> None:
+    """For the UDP socket of a connection that this end began; ENOPROTOOPT: an accepted one shares its listener's."""
+    check(lib.ks_set_udp_option(fd, level, option, value, len(value)))
+
+
+class Patience(NamedTuple):
+    """How long a connection bears silence, in ms; 0: as its profile says. In the order of ks_patience."""
+
+    idle: int = 0
+    interval: int = 0
+    silence: int = 0
+    unacked: int = 0
+    connect: int = 0
+
+
+def set_patience(fd: int, patience: Patience) -> None:
+    """For a live connection, or one in progress, in place of what was set before."""
+    check(lib.ks_set_patience(fd, ffi.new("ks_patience *", patience)))
 
 
 def send_oob(fd: int, data: bytes) -> None:

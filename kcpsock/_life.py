@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import _socket
 import atexit
+import ipaddress
 import os
 import sys
 import weakref
-from errno import EADDRINUSE, ECONNREFUSED
-from typing import Any, Optional
+from errno import EACCES, EADDRINUSE, ECONNREFUSED, ENETUNREACH
+from typing import Any, Callable, Optional
 
 from gevent.monkey import get_original
 
@@ -151,14 +152,14 @@ class Life:
         if udp_fd >= 0:
             _close(udp_fd)
 
-    def dial(self, address: Any) -> int:
+    def dial(self, address: Any, call: Callable[..., Any]) -> int:
         """A UDP descriptor connected to `address`, which is `_wait.resolved`, for connect(); sets both names. Raises as
-        bind() does."""
+        bind() does. `call`: the stdlib's connect() or connect_ex(), in whose name it speaks of a wrong address."""
         if self.adopted:
             raise error_of(EADDRINUSE)
         udp = self._port()
         try:
-            errno = udp.connect_ex(address)
+            errno = _connected(udp, address, call)
             if not errno and address[1] == 0:
                 errno = ECONNREFUSED  # UDP takes port 0 as "no peer"; nobody can listen there
             elif not errno and udp.getsockname() == udp.getpeername():
@@ -293,6 +294,37 @@ class Life:
         except BaseException:
             udp.close()
             raise
+
+
+def _connected(udp: Any, address: Any, call: Callable[..., Any]) -> int:
+    # connect() to one peer, as TCP has it: an address of many is none. UDP asks SO_BROADCAST of who sends to all.
+    allowed = udp.getsockopt(_socket.SOL_SOCKET, _socket.SO_BROADCAST)
+    udp.setsockopt(_socket.SOL_SOCKET, _socket.SO_BROADCAST, 0)
+    errno = errno_of(call, udp, address)
+    if errno == EACCES:
+        udp.setsockopt(_socket.SOL_SOCKET, _socket.SO_BROADCAST, 1)
+        errno = errno_of(call, udp, address) or ENETUNREACH
+    if not errno and address[1] != 0 and _is_group(udp.getpeername()[0]):
+        errno = ENETUNREACH
+    udp.setsockopt(_socket.SOL_SOCKET, _socket.SO_BROADCAST, allowed)
+    return errno
+
+
+def _is_group(host: str) -> bool:
+    found = ipaddress.ip_address(host.partition("%")[0])
+    return (getattr(found, "ipv4_mapped", None) or found).is_multicast
+
+
+def errno_of(call: Callable[..., Any], sock: Any, address: Any) -> int:
+    """What connect() or connect_ex() of the stdlib's say as the latter says it; 0: nothing."""
+    try:
+        return call(sock, address) or 0
+    except _socket.gaierror:
+        raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        return error.errno
 
 
 def _default(level: int, option: int) -> bytes:

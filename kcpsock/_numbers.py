@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from errno import ENOTCONN, ENOTSOCK
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from ._errors import check, error_of
 from ._native import ffi, lib
@@ -89,6 +89,12 @@ class KCPInfo:
 
 _INFO_FIELDS = [field.name for field in dataclasses.fields(KCPInfo)]
 _document(KCPInfo, _numbers(lib.ks_info_numbers))
+
+
+def all_of(fd: int) -> Optional[Any]:
+    """The ks_info of a connection or listener; None when no engine of this process has it."""
+    found = ffi.new("ks_info *")
+    return None if int(lib.ks_get_info(fd, found)) < 0 else found
 
 
 def info(fd: int) -> KCPInfo:

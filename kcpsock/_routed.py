@@ -72,9 +72,9 @@ class RoutedSocket(socket):
         super().listen(backlog)
         self._shelved = None
 
-    def _dial(self, address: Any) -> int:
+    def _dial(self, address: Any, call: Callable[..., Any]) -> int:
         self._follow_route(address)
-        return super()._dial(address)
+        return super()._dial(address, call)
 
     def setsockopt(self, *args: Any) -> None:
         super().setsockopt(*args)

@@ -11,11 +11,13 @@ AF_UNIX, ...) has no `_life` and behaves as the stdlib's, except that it too wai
 from __future__ import annotations
 
 import _socket
+import contextlib
 import operator
 import os
 import socket as _stdlib
 from array import array
 from errno import (
+    EAGAIN,
     EBADF,
     EINPROGRESS,
     EINVAL,
@@ -37,7 +39,7 @@ import kcpsock
 from . import _arguments, _connections, _crypt, _engines, _numbers, _oob, _options, _tls, _wait
 from ._connections import ACCEPT_MSG_BYTES, POLLIN, POLLOUT, Address
 from ._errors import error_of, timed_out
-from ._life import Life, keep_detached, life_of
+from ._life import Life, errno_of, keep_detached, life_of
 from ._numbers import KCPInfo
 from ._profile import Profile, get_default_profile, warn_of_plaintext
 from ._states import FLOWING, Event, State, following
@@ -53,6 +55,9 @@ MSG_DONTWAIT, MSG_OOB = int(_stdlib.MSG_DONTWAIT), int(_stdlib.MSG_OOB)
 # What recvmsg() says of a pair, but never of TCP.
 _NOT_TCP_FLAGS = int(_stdlib.MSG_OOB | _stdlib.MSG_CTRUNC | _stdlib.MSG_CMSG_CLOEXEC)
 _CONNECTED = State.CONNECTED  # an enum's attribute is looked up in Python
+_PEEK_ALL = int(_stdlib.MSG_PEEK | _stdlib.MSG_WAITALL)
+_PEEK_ALL_MOST = 65536  # bytes that a pair holds for sure
+_ERRQUEUE = int(getattr(_stdlib, "MSG_ERRQUEUE", 0))
 _ACCEPT_ANCILLARY_BYTES = _stdlib.CMSG_SPACE(array("i").itemsize)
 
 
@@ -275,7 +280,9 @@ class socket(_Base):
             if not os.path.sameopenfile(self.fileno(), other.fileno()):
                 os.dup2(self.fileno(), other.fileno(), inheritable=other.get_inheritable())
                 _wait.moved(other)
-        if life.state is not State.CONNECTING:
+        if life.state is State.CONNECTING:
+            _options.bear_as_told(self, life)
+        else:
             _options.apply_all(self, life)
 
     def bind(self, address: Any, /) -> None:
@@ -305,7 +312,7 @@ class socket(_Base):
             self.set_inheritable(inheritable)
 
     def connect(self, address: Any, /) -> None:
-        errno = self._dial(address)
+        errno = self._dial(address, _Base.connect)
         hint = _no_answer(address) if self._life is not None and errno in (EWOULDBLOCK, ETIMEDOUT) else ""
         if errno == EWOULDBLOCK:
             raise timed_out(hint)
@@ -314,26 +321,27 @@ class socket(_Base):
 
     def connect_ex(self, address: Any, /) -> int:
         try:
-            return self._dial(address)
+            return self._dial(address, _Base.connect_ex)
         except OSError as error:
             if error.errno is None or isinstance(error, _stdlib.gaierror):
                 raise
             return error.errno
 
-    def _dial(self, address: Any) -> int:
-        # connect_ex(), but some errors come as exceptions. EWOULDBLOCK: the timeout passed, the attempt goes on.
+    def _dial(self, address: Any, call: Callable[..., Any]) -> int:
+        # connect_ex(), but some errors come as exceptions, as the stdlib's `call` words them. EWOULDBLOCK: the timeout
+        # passed, the attempt goes on.
         life = self._life
         if life is None:
-            return self._dial_ordinary(address)
+            return self._dial_ordinary(address, call)
         self._raise_error()
         if (
             life.state is not State.CONNECTING or self.gettimeout() is not None
         ):  # a blocking second call waits for the first
             address = _wait.resolved(life.family, address)  # first: other greenlets run meanwhile, and may close this
-            self._allowed(Event.CONNECT, _Base.connect, address)
+            self._allowed(Event.CONNECT, call, address)
             warn_of_plaintext(life.profile)
             inheritable = self.get_inheritable()
-            udp_fd = life.dial(address)
+            udp_fd = life.dial(address, call)
             with life.changing:
                 _connections.connect(self.fileno(), udp_fd, life.profile)
                 self._replaced(life, Event.CONNECT)
@@ -348,18 +356,18 @@ class socket(_Base):
                 return EWOULDBLOCK
         return self._take_error()
 
-    def _dial_ordinary(self, address: Any) -> int:
+    def _dial_ordinary(self, address: Any, call: Callable[..., Any]) -> int:
         # connect_ex() of a socket that is not KCP. Only streams wait, and AF_UNIX ones have nothing to poll for when
         # they do.
         if self.fileno() < 0:
-            return super().connect_ex(address)
+            return errno_of(call, self, address)
         address = _wait.resolved(self.family, address)
         timeout = self.gettimeout()
         if _wait.cooperative_hub() is None or timeout == 0 or self.type != SOCK_STREAM or self.family == AF_UNIX:
-            return super().connect_ex(address)
+            return errno_of(call, self, address)
         self.settimeout(0)
         try:
-            errno = super().connect_ex(address)
+            errno = errno_of(call, self, address)
         finally:
             self.settimeout(timeout)
         if errno != EINPROGRESS:
@@ -395,10 +403,12 @@ class socket(_Base):
         os.close(os.dup(self.fileno()))
         flags = int(_stdlib.MSG_CMSG_CLOEXEC)
         sizes = (ACCEPT_MSG_BYTES, _ACCEPT_ANCILLARY_BYTES)
-        if waits:
-            message, ancillary, _, _ = self._io(POLLIN, _Base.recvmsg, sizes, flags, accepts=True)
-        else:
-            message, ancillary, _, _ = _wait.attempt(self, self.gettimeout(), POLLIN, _Base.recvmsg, sizes, flags)
+        message = b""
+        with contextlib.suppress(ConnectionResetError):  # the engine is gone, without taking out what blocks the pair
+            if waits:
+                message, ancillary, _, _ = self._io(POLLIN, _Base.recvmsg, sizes, flags, accepts=True)
+            else:
+                message, ancillary, _, _ = _wait.attempt(self, self.gettimeout(), POLLIN, _Base.recvmsg, sizes, flags)
         if not message:
             raise error_of(EINVAL)  # shut down
         fds = array("i")
@@ -557,6 +567,9 @@ class socket(_Base):
         if flags is None and not accepts:
             return method(self, *args, flags)  # for the stdlib to refuse
         if self._life is not None and not accepts and flags is not None:
+            if flags & _ERRQUEUE and events == POLLIN:
+                _arguments.check(self._life.family, method, *args, flags)
+                raise error_of(EAGAIN)  # nothing ever stands there
             if self._life.state not in FLOWING:
                 _arguments.check(self._life.family, method, *args, flags)
                 self._raise_error(reads=events == POLLIN)
@@ -565,6 +578,14 @@ class socket(_Base):
                 if events == POLLIN:
                     raise error_of(EINVAL)  # what TCP says when nothing urgent came: nothing ever does
                 flags &= ~MSG_OOB
+            if flags & _PEEK_ALL == _PEEK_ALL and not flags & MSG_DONTWAIT and self.gettimeout() is None:
+                _wait.for_bytes(self.fileno(), min(_room(method, args), _PEEK_ALL_MOST))
+            if events == POLLIN and self._life.options and self._takes_what_is_there(self._life, method, args, flags):
+                with _options.nothing_kept_back(self, self._life):
+                    return self._called(events, method, args, flags)
+        return self._called(events, method, args, flags)
+
+    def _called(self, events: int, method: Callable[..., Any], args: Any, flags: Optional[int]) -> Any:
         hub = _wait.cooperative_hub()
         try:
             if hub is not None and not (flags and flags & MSG_DONTWAIT and self.gettimeout() is None):
@@ -573,6 +594,14 @@ class socket(_Base):
         except (BrokenPipeError, ConnectionResetError):
             self._raise_error(reads=events == POLLIN)
             raise
+
+    def _takes_what_is_there(self, life: Life, method: Callable[..., Any], args: Any, flags: int) -> bool:
+        # Whether a read goes past SO_RCVLOWAT, behind which bytes are kept back: it waits for fewer, or not at all.
+        least = _options.keeps_back(life)
+        if least <= 1 or life.state is not State.CONNECTED:
+            return False
+        at_once = flags & MSG_DONTWAIT or self.gettimeout() == 0 or _wait.cooperative_hub() is not None
+        return bool(at_once) or _room(method, args) < least
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         data: bytes = self._io(POLLIN, _Base.recv, (bufsize,), flags)
@@ -695,6 +724,15 @@ def _is_kcp(family: int, type: int, proto: int) -> bool:
         and type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC) == SOCK_STREAM
         and proto in (0, _stdlib.IPPROTO_TCP)
     )
+
+
+def _room(method: Callable[..., Any], args: Any) -> int:
+    # How many bytes a method of recv()'s kind, with these arguments, has room for.
+    if isinstance(args[0], int):
+        return args[0]
+    buffers = args[0] if method is _Base.recvmsg_into else args[:1]
+    size = sum(memoryview(buffer).nbytes for buffer in buffers)
+    return args[1] or size if method in (_Base.recv_into, _Base.recvfrom_into) else size
 
 
 def _no_answer(address: Any) -> str:

@@ -10,7 +10,11 @@ for it by gevent's select(), a selector or wait_read() is woken, as by a close o
 from __future__ import annotations
 
 import _socket
+import fcntl
 import math
+import select
+import sys
+import termios
 import time
 import weakref
 from errno import EBADF
@@ -218,6 +222,25 @@ def _left_ms(deadline: Optional[float]) -> int:
     if deadline is None:
         return -1
     return min(math.ceil(max(deadline - time.monotonic(), 0) * 1000), 2**31 - 1)
+
+
+def for_bytes(fd: int, count: int) -> None:
+    """Waits until so many bytes can be read, or the end is there: a pair's poll() tells of the first one only.
+
+    Not in a greenlet, where a call takes what is there, as gevent's; nor where the system has no epoll.
+    """
+    if cooperative_hub() is not None or not hasattr(select, "epoll"):
+        return
+    with select.epoll() as news:  # edge-triggered: it tells of each write
+        news.register(fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+        ended = False
+        while not ended and _readable_bytes(fd) < count:
+            events = sum(event for _, event in news.poll())
+            ended = bool(events & (select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR))
+
+
+def _readable_bytes(fd: int) -> int:
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _sleep(hub: Any, sock: Waitable, events: int, deadline: Optional[float]) -> bool:

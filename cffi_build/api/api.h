@@ -34,6 +34,7 @@ enum {
     KS_OPT_DUP,
     KS_OPT_RATE_LIMIT,
     KS_OPT_DSCP,           /* of a connected socket's own packets */
+    KS_OPT_RCVLOWAT,       /* bytes; fewer are kept back from A */
     KS_OPT_OOB,            /* the id under which ks_oob_fd gives its out-of-band packets; 0 off */
 };
 
@@ -65,6 +66,9 @@ int ks_closing(int app_fd);                /* a listener is about to be closed: 
 void ks_note_end(int app_fd);               /* it is about to be closed with data unread, long after its own end of stream */
 int ks_linger(int app_fd, int timeout_ms); /* wait until all that was written is acknowledged; -ETIMEDOUT */
 int ks_set_option(int app_fd, int option, int64_t value);
+/* setsockopt() of the UDP socket of a connection that this end began; -ENOPROTOOPT: an accepted one shares its listener's. */
+int ks_set_udp_option(int app_fd, int level, int option, const uint8_t *value, int size);
+int ks_set_patience(int app_fd, const ks_patience *patience); /* of a connection, for that and all that it set before; -ENOMEM */
 int ks_send_oob(int app_fd, const uint8_t *data, int size); /* -EOPNOTSUPP without FEC, -EMSGSIZE, -ENOTCONN */
 int ks_oob_fd(void);                       /* each out-of-band packet is one datagram: u64 id, data */
 int ks_get_info(int app_fd, ks_info *info);

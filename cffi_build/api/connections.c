@@ -199,6 +199,8 @@ int ks_listen(const int *numbers, const int *udp_fds, const int *crypts, int cou
     }
     if (error == 0)
         error = ks_front_inode(app_fd) == 0 ? -ENOTSOCK : make_front(&o[0], app_fd, false, 0);
+    if (error == 0)
+        error = ks_front_block(app_fd);
     for (int i = 1; i < count && error == 0; i++) {
         o[i].inode = o[0].inode;
         o[i].engine_fd = fcntl(o[0].engine_fd, F_DUPFD_CLOEXEC, 3);

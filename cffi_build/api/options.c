@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "session/profile.h"
+#include "session/session_silence.h"
 
 static int set_kcp_option(ks_session *s, int option, int64_t value)
 {
@@ -47,11 +48,13 @@ static int set_kcp_option(ks_session *s, int option, int64_t value)
         if (!ks_profile_allows_keepalive_ms(value))
             return -EINVAL;
         s->keepalive_ms = (uint32_t)value;
+        if (s->impatience != NULL)
+            s->impatience->changed = true;
         return 0;
     case KS_OPT_DUP:
         if (!ks_profile_allows_dup(value))
             return -EINVAL;
-        s->dup = (uint32_t)value;
+        s->dup = (uint8_t)value;
         return 0;
     case KS_OPT_RATE_LIMIT:
         if (!ks_profile_allows_rate_limit(value))
@@ -85,6 +88,11 @@ static int run_set_option(ks_engine *e, ks_note *n)
         st->linger_s = value;
         return 0;
     }
+    if (o->option == KS_OPT_RCVLOWAT) {
+        st->lowat = value;
+        ks_stream_mark(st);
+        return 0;
+    }
     if (o->option == KS_OPT_OOB) {
         st->oob_id = (uint64_t)o->value;
         return 0;
@@ -101,4 +109,47 @@ int ks_set_option(int app_fd, int option, int64_t value)
 {
     option_note o = {.option = option, .value = value};
     return ks_front_ask(app_fd, &o.front, run_set_option);
+}
+
+typedef struct {
+    ks_front_note front;
+    const ks_patience *patience;
+} patience_note;
+
+static int run_set_patience(ks_engine *e, ks_note *n)
+{
+    const patience_note *p = (const patience_note *)n;
+    ks_port *port;
+    ks_stream *st = ks_engine_stream(e, p->front.inode, &port);
+    if (st == NULL)
+        return port != NULL ? -ENOPROTOOPT : -ENOTSOCK;
+    return ks_stream_set_patience(st, p->patience) == KS_OK ? 0 : -ENOMEM;
+}
+
+int ks_set_patience(int app_fd, const ks_patience *patience)
+{
+    patience_note p = {.patience = patience};
+    return patience == NULL ? -EFAULT : ks_front_ask(app_fd, &p.front, run_set_patience);
+}
+
+typedef struct {
+    ks_front_note front;
+    int level, option, size;
+    const uint8_t *value;
+} udp_note;
+
+static int run_set_udp_option(ks_engine *e, ks_note *n)
+{
+    const udp_note *u = (const udp_note *)n;
+    ks_port *port;
+    const ks_stream *st = ks_engine_stream(e, u->front.inode, &port);
+    if (st == NULL || !st->session->opener)
+        return st == NULL && port == NULL ? -ENOTSOCK : -ENOPROTOOPT;
+    return setsockopt(st->session->owner->link.udp.fd, u->level, u->option, u->value, (socklen_t)u->size) < 0 ? -errno : 0;
+}
+
+int ks_set_udp_option(int app_fd, int level, int option, const uint8_t *value, int size)
+{
+    udp_note u = {.level = level, .option = option, .value = value, .size = size};
+    return value == NULL || size < 0 ? -EINVAL : ks_front_ask(app_fd, &u.front, run_set_udp_option);
 }

@@ -21,6 +21,8 @@ static void fill_info(const ks_session *s, ks_info *i)
     i->path_mtu = s->pmtu.size;
     i->streams = s->by_sid.count;
     i->role = 1;
+    i->silent_ms = (uint32_t)(s->core->now_ms - s->heard_ms);
+    i->unsent_ms = (uint32_t)(s->core->now_ms - s->framed_ms);
     ks_port_names(s, &i->names);
 }
 

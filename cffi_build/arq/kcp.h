@@ -96,6 +96,10 @@ typedef struct ks_kcp {
     uint32_t levels;            /* bit l: flight[l] is not empty */
     uint32_t txno;              /* of the next transmission */
     uint32_t reserved;          /* segments that ks_kcp_alloc_tail put behind snd_end, for commit */
+    bool more_waits;            /* the owner has data that it has not queued yet */
+    bool heard_wnd;             /* the peer said rmt_wnd; before that it is a guess */
+    bool reader_lags;           /* the owner has much that is not read yet: no reason for a larger receive window */
+    bool has_rtt;               /* srtt8 is one */
     union {
         struct { /* the fixed sender's */
             /* the largest acknowledged transmission numbers, falling: the last is the L above */
@@ -107,9 +111,7 @@ typedef struct ks_kcp {
         };
     };
     int64_t room;               /* bytes, in a flush: what the path still takes */
-    bool more_waits;            /* the owner has data that it has not queued yet */
     uint32_t rmt_wnd;
-    bool heard_wnd;             /* the peer said rmt_wnd; before that it is a guess */
 
     /* congestion window, in bytes so that additive increase needs no fractions; ssthresh in packets */
     uint32_t cwnd_bytes, ssthresh;
@@ -120,7 +122,6 @@ typedef struct ks_kcp {
     uint32_t rcv_most;          /* of the window, what is taken in now: see ks_kcp_take_most */
     uint32_t rcv_first;         /* the least that a window that follows has */
     ks_follow rcv_follow;
-    bool reader_lags;           /* the owner has much that is not read yet: no reason for a larger window */
     ks_ring rcv;
 
     /* acknowledgments not yet sent */
@@ -133,12 +134,11 @@ typedef struct ks_kcp {
     bool challenge_due, challenge_open, challenge_met;
     struct ks_ack challenge;    /* what its answer must say, while open */
 
-    struct ks_ack *told;        /* above rcv_nxt, sent for the first time in the last packet of ACKs: repeated in the next one */
     uint32_t ntold;
+    struct ks_ack *told;        /* above rcv_nxt, sent for the first time in the last packet of ACKs: repeated in the next one */
 
     /* RFC 6298, in 1/8 ms and 1/4 ms */
     uint32_t srtt8, rttvar4, rto;
-    bool has_rtt;
 
     uint32_t flush_due;         /* when deferred ACKs or delayed writes go out; valid while flush_armed */
     bool flush_armed;

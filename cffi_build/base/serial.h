@@ -22,6 +22,11 @@ static inline uint32_t ks_max32(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
+static inline uint64_t ks_min64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 static inline uint64_t ks_max64(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;

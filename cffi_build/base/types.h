@@ -54,6 +54,15 @@ typedef struct ks_profile {
     const uint8_t *fec_coefficients; /* fec_parity rows of fec_data bytes; read during the call only */
 } ks_profile;
 
+/* How long a connection's options bear silence, in ms; 0: as the profile says. */
+typedef struct ks_patience {
+    uint32_t idle_ms;             /* nothing came for so long: the peer is asked ... */
+    uint32_t interval_ms;         /* ... and again, so long after the last time at most */
+    uint32_t silence_ms;          /* nothing came for so long: ETIMEDOUT */
+    uint32_t unacked_ms;          /* what was sent is not acknowledged for so long: ETIMEDOUT. It stands for silence_ms too */
+    uint32_t connect_ms;          /* likewise, while connect() is in progress */
+} ks_patience;
+
 /* The list for Python; an entry without a name ends it. */
 typedef struct { const char *name; int64_t least, most; } ks_bounds;
 extern const ks_bounds ks_profile_bounds[];
@@ -71,6 +80,11 @@ typedef struct ks_info {
     KS_INFO_STATE(KS_STATE_MEMBER)
     KS_INFO_COUNTERS(KS_COUNTER)
     uint32_t role;                /* 1 connection, 2 listener */
+    uint32_t waiting, backlog;    /* a listener: connections that wait for accept() */
+    uint32_t resent;              /* times that the oldest of what is not acknowledged was sent again */
+    uint32_t lost_pkts;           /* of what is in flight, what counts as lost, or was sent again since it did */
+    uint32_t srtt_us;             /* as srtt_ms */
+    uint32_t silent_ms, unsent_ms; /* since the peer was heard; since data or a frame was put to be sent */
     ks_accept_msg names;
 } ks_info;
 

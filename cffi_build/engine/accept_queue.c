@@ -38,6 +38,7 @@ void ks_port_listener_info(const ks_port *p, ks_info *i)
     i->role = 2;
     i->names.family = p->local.sa.sa_family;
     i->names.local_port = p->local_port;
+    ks_lobby_count(p->lobby, p->front.fd, &i->waiting, &i->backlog);
     set_name(&p->local, i->names.local_addr, &i->names.local_scope, &i->names.local_flowinfo);
 }
 
@@ -249,6 +250,7 @@ void ks_port_unlisten(ks_port *p)
         return;
     ks_poller_del(&p->core->poller, &p->front);
     ks_hash_remove(&p->core->by_inode, &p->by_inode);
+    ks_front_unblock(p->front.fd);
     ks_front_close(p->front.fd);
     p->front.fd = -1;
     reset_queue(p);
@@ -267,10 +269,11 @@ void ks_port_drain(ks_port *p)
 void ks_port_front_event(ks_port *p)
 {
     char byte;
-    if (p->front.hung_up || (p->front.readable && recv(p->front.fd, &byte, 1, MSG_DONTWAIT) == 0)) {
+    ssize_t n = p->front.readable ? recv(p->front.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) : -1;
+    if (p->front.hung_up || n == 0) {
         ks_port_unlisten(p);
         return;
     }
-    p->front.readable = false;
+    p->front.readable = n > 0; /* what keeps A from being writable stays there: no news */
     pump(p);
 }

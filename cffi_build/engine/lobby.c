@@ -195,6 +195,15 @@ ssize_t ks_lobby_send(ks_lobby *l, int fd, const struct msghdr *message, uint32_
     return n;
 }
 
+void ks_lobby_count(ks_lobby *l, int fd, uint32_t *waiting, uint32_t *backlog)
+{
+    ks_lock_take(&l->lock);
+    look(l, fd);
+    *waiting = l->sent - l->standing + atomic_load(&l->waiting);
+    *backlog = atomic_load(&l->backlog);
+    ks_lock_release(&l->lock);
+}
+
 void ks_lobby_closing(ks_lobby *l, int fd, uint64_t now_ms)
 {
     ks_lock_take(&l->lock);

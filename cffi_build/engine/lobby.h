@@ -51,6 +51,8 @@ void ks_lobby_reopen(ks_lobby *lobby, int backlog);
 /* A connection waits in a port's list, or no longer does. */
 void ks_lobby_queue(ks_lobby *lobby, int change);
 bool ks_lobby_is_full(ks_lobby *lobby);
+/* How many wait for accept(), those in the pair too; and the backlog. `fd`: a duplicate of its E. */
+void ks_lobby_count(ks_lobby *lobby, int fd, uint32_t *waiting, uint32_t *backlog);
 
 /* Sends one connection's message into the pair, by a duplicate of its E, without waiting. -> as sendmsg(); its number, and
  * the first number that may still stand in the pair. */

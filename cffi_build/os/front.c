@@ -195,6 +195,19 @@ int ks_front_fill(int app, int *sndbuf)
     return total;
 }
 
+int ks_front_block(int app)
+{
+    int sndbuf, fill = ks_front_fill(app, &sndbuf);
+    return fill < 0 ? fill : 0;
+}
+
+void ks_front_unblock(int engine)
+{
+    char waste[4096];
+    while (recv(engine, waste, sizeof waste, MSG_DONTWAIT) > 0)
+        ;
+}
+
 int ks_front_install(int app, int app_fd)
 {
     int fl = fcntl(app_fd, F_GETFL), result = 0;

@@ -29,6 +29,10 @@ int ks_front_join(int app_fd, int *engine);
 /* Fills A's send buffer with zeros (the filler), so that A is not writable before the connection is established, as with TCP. -> bytes, or
  * -errno. Undone by restoring `*sndbuf` on A and reading them from E. */
 int ks_front_fill(int app, int *sndbuf);
+/* Likewise for good: a listener is never writable. ks_front_unblock, on E, takes out what lies there, so that its close is none over
+ * unread data, which A would be told. 0 or -errno. */
+int ks_front_block(int app);
+void ks_front_unblock(int engine);
 /* Makes `app`'s open file that of the number app_fd (dup3), keeping that number's O_NONBLOCK. 0 or -errno; the number `app` is
  * closed either way. */
 int ks_front_install(int app, int app_fd);

@@ -86,10 +86,27 @@ static uint32_t capped(uint64_t value)
     return value < UINT32_MAX ? (uint32_t)value : UINT32_MAX;
 }
 
+static uint32_t lost(const ks_kcp *k)
+{
+    uint32_t count = 0;
+    for (uint32_t level = 1; level < KS_KCP_LEVELS; level++)
+        for (const ks_seg *seg = k->flight[level].head; seg != NULL; seg = seg->next)
+            count++;
+    return count;
+}
+
+/* How often the oldest segment that is not acknowledged was sent again. */
+static uint32_t resent(const ks_kcp *k)
+{
+    const ks_seg *oldest = k->snd_una != k->snd_nxt ? *ks_ring_at(&k->snd, k->snd_una) : NULL;
+    return oldest != NULL && oldest->xmit > 1 ? oldest->xmit - 1u : 0;
+}
+
 void ks_profile_kcp_info(const ks_kcp *k, ks_info *i)
 {
     i->conv = k->cfg.conv;
     i->srtt_ms = k->srtt8 / 8;
+    i->srtt_us = 125 * k->srtt8;
     i->rttvar_ms = k->rttvar4 / 4;
     i->rto_ms = k->rto;
     i->snd_wnd_pkts = k->cfg.snd_wnd;
@@ -100,6 +117,8 @@ void ks_profile_kcp_info(const ks_kcp *k, ks_info *i)
     i->queued_pkts = k->snd_end - k->snd_nxt;
     i->unread_pkts = k->rcv_nxt - k->rcv_read;
     i->mss_bytes = k->mss;
+    i->resent = resent(k);
+    i->lost_pkts = lost(k);
     i->bound_by = (uint32_t)ks_kcp_bound_by(k);
     if (k->cfg.adaptive) {
         ks_path room;
@@ -109,6 +128,7 @@ void ks_profile_kcp_info(const ks_kcp *k, ks_info *i)
         i->min_rtt_us = path->least_us;
         i->loss_ppm = (uint32_t)((uint64_t)path->loss * 1000000 / 65536);
         i->srtt_ms = (path->smooth_us + 500) / 1000;
+        i->srtt_us = path->smooth_us;
     }
 #define COPY(member, name, meaning) i->member = k->count.member;
     KS_KCP_COUNTERS(COPY)

@@ -19,6 +19,7 @@
 #include "session/session_output.h"
 #include "session/session_pmtu.h"
 #include "session/session_proof.h"
+#include "session/session_silence.h"
 #include "session/session_streams.h"
 #include "session/stream_window.h"
 
@@ -29,7 +30,6 @@
 #define QUIET_MS 3000u        /* TIME_WAIT: many times the peers' retransmission timeout */
 #define RAW_QUIET_MS 10000u   /* the same without a farewell: the peer may not know for longer */
 #define HALF_OPEN_MS 10000u   /* for the first stream of a session that a packet began */
-#define DEAF_MS 30000u        /* what waits is given up if nothing was heard for so long */
 #define TRIM_MS 1000u
 #define NOTE_MS 250u          /* a live path is told to the next connection so often: it may begin before this one ends */
 /* Turns from the peer's acknowledgment to the application's news of it. In the first one the peer's challenge is answered, in the
@@ -70,7 +70,7 @@ ks_session *ks_session_new(ks_core *core, ks_session_owner *owner, uint32_t conv
     }
     s->encoder = encoder;
     s->codec = p->compress != 0 ? ks_codec_new() : 0;
-    s->dup = (uint32_t)p->dup;
+    s->dup = (uint8_t)p->dup;
     s->core = core;
     s->owner = owner;
     s->peer = *peer;
@@ -97,7 +97,6 @@ ks_session *ks_session_new(ks_core *core, ks_session_owner *owner, uint32_t conv
     s->proof = proof;
     s->trim_ms = KS_NEVER;
     s->keepalive_ms = (uint32_t)p->keepalive_ms;
-    s->keepalive_timeout_ms = (uint32_t)p->keepalive_timeout_ms;
     s->next = core->sessions;
     if (s->next != NULL)
         s->next->prev = s;
@@ -289,60 +288,6 @@ static void check_refused(ks_session *s)
         ks_session_fail(s, ECONNRESET);
 }
 
-static bool keeps_alive(const ks_session *s)
-{
-    bool is_there = s->smux || s->kcp.heard_ack || s->kcp.rcv_nxt > 0; /* raw: connect() has asked nobody */
-    return is_there && s->credit.validated && s->keepalive_ms > 0 &&
-           (s->state == KS_SESSION_OPEN || s->state == KS_SESSION_HALF_OPEN);
-}
-
-/* When a peer that is silent is asked, or with smux told, that somebody is there. */
-static uint64_t keepalive_due_ms(const ks_session *s)
-{
-    if (!keeps_alive(s) || (!s->smux && s->proof.due_ms != KS_NEVER))
-        return KS_NEVER;
-    return (s->smux ? s->framed_ms : s->heard_ms) + s->keepalive_ms;
-}
-
-/* Silence counts from here at the earliest: before, we could not hear. What a stop of half a second is to a session depends on its
- * timeout: a short one must not keep a dead peer of a long one alive. */
-static uint64_t listens_since_ms(const ks_session *s)
-{
-    return s->keepalive_timeout_ms >= 2 * KS_STOP_LONG_MS ? s->core->resumed_late_ms : s->core->resumed_ms;
-}
-
-/* Since when nothing says that the peer hears us. While what was sent is not acknowledged, what it sends itself does not. */
-static uint64_t unheard_since_ms(const ks_session *s)
-{
-    const uint64_t now = s->core->now_ms;
-    uint64_t progress = now - (uint32_t)((uint32_t)now - s->kcp.progress);
-    uint64_t heard = s->kcp.stalled && progress < s->heard_ms ? progress : s->heard_ms;
-    return ks_max64(heard, listens_since_ms(s));
-}
-
-/* When silence ends it. Without keepalive only what waits tells that nobody is there: it was sent often enough. */
-static uint64_t silent_until_ms(const ks_session *s)
-{
-    if (keeps_alive(s))
-        return unheard_since_ms(s) + s->keepalive_timeout_ms;
-    if (s->kcp.dead)
-        return ks_max64(s->heard_ms, s->core->resumed_late_ms) + DEAF_MS;
-    return KS_NEVER;
-}
-
-/* Has the peer gone? May end the session. */
-static void check_alive(ks_session *s)
-{
-    if (s->core->now_ms >= silent_until_ms(s))
-        ks_session_fail(s, ETIMEDOUT);
-    else if (s->core->now_ms < keepalive_due_ms(s))
-        return;
-    else if (s->smux)
-        ks_session_put_frame(s, KS_SMUX_NOP, 0);
-    else
-        ks_proof_ask_for_life(s);
-}
-
 static void check_silent(ks_session *s)
 {
     if (s->opener && s->state == KS_SESSION_OPEN && ks_kcp_unacked(&s->kcp) > 0 && s->core->now_ms - s->heard_ms >= SILENT_MS)
@@ -392,10 +337,8 @@ static void rearm(ks_session *s)
     uint32_t wait = ks_kcp_next(&s->kcp, core->now_us);
     if (wait != UINT32_MAX && core->now_ms + wait < due)
         due = core->now_ms + wait;
-    if (keepalive_due_ms(s) < due)
-        due = keepalive_due_ms(s);
-    if (silent_until_ms(s) < due)
-        due = silent_until_ms(s);
+    if (ks_session_silence_due_ms(s) < due)
+        due = ks_session_silence_due_ms(s);
     if (s->proof.due_ms < due)
         due = s->proof.due_ms;
     if (s->trim_ms < due)
@@ -494,7 +437,7 @@ void ks_session_turn(ks_session *s)
     if (s->opener && s->state == KS_SESSION_OPEN && s->streams != NULL && s->streams->src.fd < 0)
         (void)ks_stream_settle(s->streams); /* an orphan's time may be up */
     if (s->state != KS_SESSION_ENDED)
-        check_alive(s);
+        ks_session_check_silence(s);
     check_silent(s);
     if (s->state != KS_SESSION_ENDED)
         check_end(s);

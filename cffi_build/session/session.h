@@ -59,6 +59,13 @@ typedef struct ks_session_owner {
     struct ks_session *line_first, *line_last; /* see session_line.h */
 } ks_session_owner;
 
+/* What session_silence.c makes of its streams' options: the least of each, ... */
+typedef struct {
+    uint32_t idle_ms, interval_ms, silence_ms, unacked_ms;
+    uint64_t since_ms;              /* ... when one was set last, ... */
+    bool changed;                   /* ... whether all that is to be found anew */
+} ks_impatience;
+
 typedef struct ks_session {
     ks_core *core;
     ks_session_owner *owner;
@@ -82,13 +89,14 @@ typedef struct ks_session {
     uint8_t connected_turns;        /* of an opener, since the peer's first acknowledgment */
     bool bye_rcvd;                  /* FIN on stream 0: see docs/protocol.md */
     bool trimmed;
-    bool starved;                   /* this turn had no memory for data that waits */
     bool after_fin;                 /* the latest frame that came was a FIN, on stream fin_sid */
     bool in_table : 1, in_addresses : 1, in_convs : 1, listed : 1; /* the owner's: it is in these tables */
     bool half_open : 1;             /* the owner's: it has had no stream yet */
     bool in_line : 1;               /* it waits for a descriptor, see session_line.h */
     bool held : 1;                  /* the limit has kept applications' data back in this turn */
+    bool starved : 1;               /* this turn had no memory for data that waits */
     uint8_t refused;                /* the errno of one more ICMP refusal, which is to be looked at; 0: none */
+    uint8_t dup;
     uint8_t refusals;               /* ICMP refusals since the peer was heard */
     uint32_t fin_sid;
     uint32_t waiting_sid;           /* the peer's first stream, for which there was no descriptor yet; 0: none */
@@ -110,13 +118,12 @@ typedef struct ks_session {
     uint64_t until_ms;              /* when its state ends at the latest, and the session with it; KS_NEVER: no limit */
     uint64_t trim_ms;
     uint32_t keepalive_ms;          /* 0 = off */
-    uint32_t keepalive_timeout_ms;
+    uint32_t noted_ms;              /* its path was told to the next connection; low bits */
+    ks_impatience *impatience;      /* NULL: no option of a stream's says more of silence than the profile */
     ks_session_counts count;
     ks_fec_encoder *encoder;        /* NULL: we send without FEC */
     ks_fec_decoder *decoder;        /* made when the peer's first FEC packet comes */
     uint64_t codec;                 /* of ks_codec_new: what KCP carries is compressed; 0: it is not */
-    uint32_t dup;
-    uint32_t noted_ms;              /* its path was told to the next connection; low bits */
     ks_bucket bucket;               /* the limit of its rate */
     ks_dialog dialog;
 } ks_session;

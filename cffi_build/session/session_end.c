@@ -64,6 +64,8 @@ void ks_stream_end_front(ks_stream *st)
 void ks_stream_remove(ks_stream *st)
 {
     ks_stream_end_front(st);
+    if (st->patience != NULL)
+        st->session->impatience->changed = true;
     list_remove(st->session, st);
     ks_stream_del(st->session->core, st);
 }
@@ -114,8 +116,10 @@ void ks_session_end(ks_session *s)
         (void)ks_codec_call(s->codec, KS_CODEC_CLOSE, NULL, 0, NULL, 0);
     ks_fec_encoder_del(s->encoder);
     ks_fec_decoder_del(s->decoder);
+    ks_free(s->impatience);
     s->encoder = NULL;
     s->decoder = NULL;
+    s->impatience = NULL;
     if (s->prev != NULL)
         s->prev->next = s->next;
     else

@@ -141,10 +141,22 @@ void ks_session_follow_window(ks_session *s)
         put_upd(st);
 }
 
+/* SO_RCVLOWAT: its application is to see nothing of fewer bytes, which poll() of the pair would tell of. While more can come: not
+ * after the end, nor when the session has no room for more, nor where the pair may hold the rest of them. */
+static bool is_too_little(const ks_stream *st)
+{
+    uint32_t least = ks_min32((uint32_t)st->lowat, st->flow.window / 2);
+    return st->lowat > 1 && st->rx_charge - st->rx_count * KS_SLICE_CHARGE < least && !st->messages &&
+           st->receiving == KS_RECEIVING_OPEN && st->reader == KS_READER_READS &&
+           st->session->buffered < st->session->buffer_least / 2 && ks_stream_in_pair(st) == 0;
+}
+
 void ks_stream_deliver(ks_stream *st)
 {
     ks_session *s = st->session;
     uint32_t before = st->rx_charge;
+    if (is_too_little(st))
+        return;
     uint32_t n = ks_stream_write(st, &s->core->poller);
     s->buffered -= before - st->rx_charge;
     if (n > 0 && s->smux && s->parser.version == 2 && st->receiving == KS_RECEIVING_OPEN && ks_stream_window_read(st, n))

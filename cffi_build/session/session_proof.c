@@ -57,7 +57,8 @@ static void ask(ks_session *s)
     ks_kcp_challenge(&s->kcp, p->stamp);
     p->asked_ms = s->core->now_ms;
     p->due_ms = p->asked_ms + p->wait_ms;
-    p->wait_ms = ks_min32(2 * p->wait_ms, AGAIN_MAX_MS);
+    uint32_t interval_ms = s->impatience != NULL ? s->impatience->interval_ms : 0;
+    p->wait_ms = ks_min32(2 * p->wait_ms, interval_ms > 0 ? interval_ms : AGAIN_MAX_MS);
 }
 
 /* Nothing more is to be asked. */

@@ -103,6 +103,8 @@ void ks_stream_del(ks_core *core, ks_stream *st)
     ks_stream_close_front(core, st);
     KS_ASSERT(core->stream_count > 0 && st->src.fd < 0 && st->app_fd < 0);
     core->stream_count--;
+    ks_free(st->patience);
+    st->patience = NULL;
     ks_core_bury(core, &st->grave, st);
 }
 
@@ -175,14 +177,21 @@ bool ks_stream_has_endless_message(const ks_stream *st)
     return st->messages && st->rx_count >= MESSAGE_PIECES && gather(st, iov, MESSAGE_PIECES, &bytes, &whole) == MESSAGE_PIECES && !whole;
 }
 
-bool ks_stream_has_unread(const ks_stream *st)
+int ks_stream_in_pair(const ks_stream *st)
 {
-    int fill = 0;
+    int fill = -1;
 #if defined(SIOCOUTQ) && !defined(KS_PLAIN)
     if (ioctl(st->src.fd, SIOCOUTQ, &fill) < 0)
-        fill = 0;
+        fill = -1;
+#else
+    (void)st;
 #endif
-    return st->rx_count > 0 || fill > 0;
+    return fill;
+}
+
+bool ks_stream_has_unread(const ks_stream *st)
+{
+    return st->rx_count > 0 || ks_stream_in_pair(st) > 0;
 }
 
 bool ks_stream_is_hung_up(const ks_stream *st)

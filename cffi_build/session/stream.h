@@ -4,6 +4,7 @@
 #ifndef KS_STREAM_H
 #define KS_STREAM_H
 
+#include "base/types.h"
 #include "session/core.h"
 #include "session/stream_states.h"
 #include "smux/smux.h"
@@ -16,12 +17,12 @@ typedef struct {
 
 typedef struct ks_stream {
     ks_source src;               /* E; src.fd is -1 once it is closed. First: the poller hands out &src. */
+    uint32_t handed_no;          /* while handed: the number of its message in the listener's pair */
     ks_grave grave;
     struct ks_session *session;
     struct ks_stream *prev, *next;         /* among the session's streams */
     struct ks_stream *ready_next;          /* among those with something to do, while on_ready */
     struct ks_stream *wait_next;           /* among those that wait for accept(): while app_fd >= 0, or handed */
-    uint32_t handed_no;                    /* while handed: the number of its message in the listener's pair */
     ks_hnode by_inode, by_sid;             /* in core->by_inode while E is open; in session->by_sid always */
     uint32_t sid;
     ks_smux_flow flow;
@@ -35,6 +36,8 @@ typedef struct ks_stream {
     int fill_bytes, app_sndbuf;  /* a connecting stream: the filler in the pair, and what A's buffer was */
     uint64_t oob_id;             /* under which out-of-band packets go to Python; 0: they don't */
     int linger_s;                /* SO_LINGER: -1 off; 0 makes the close a reset */
+    int lowat;                   /* SO_RCVLOWAT: fewer bytes wait here, unless it is all that can; see ks_stream_deliver */
+    ks_patience *patience;       /* what its options say; NULL: nothing */
     uint64_t orphan_ms;          /* when E was closed while the peer had not finished */
 
     bool messages;               /* E and A keep borders: what is written to E is whole messages */
@@ -80,6 +83,8 @@ int ks_stream_take(ks_stream *stream, ks_seg *seg, uint16_t off, uint16_t len);
 uint32_t ks_stream_write(ks_stream *stream, ks_poller *poller);
 /* Data for the application waits here or, as far as the kernel tells, in the pair. */
 bool ks_stream_has_unread(const ks_stream *stream);
+/* What stands in the pair unread, by the kernel's way of counting; -1 where it does not tell. */
+int ks_stream_in_pair(const ks_stream *stream);
 /* Both directions of the pair have ended on the application's side. */
 bool ks_stream_is_hung_up(const ks_stream *stream);
 /* Message mode: more fragments wait than a message can have. */

@@ -113,6 +113,24 @@ static void test_front_obituaries_from_threads(void)
     CHECK(found > 7900);
 }
 
+/* A listener's: never writable, and no error when its engine lets go of it. */
+static void test_front_blocked_for_good(void)
+{
+    int app, engine, more = 100000;
+    char byte;
+    CHECK_EQ(ks_front_pair(&app, &engine, 0), 0);
+    CHECK_EQ(ks_front_block(app), 0);
+    struct pollfd p = {.fd = app, .events = POLLOUT};
+    CHECK_EQ(poll(&p, 1, 0), 0);
+    CHECK(send(engine, "x", 1, 0) == 1 && recv(app, &byte, 1, 0) == 1); /* the other way is open */
+    CHECK(setsockopt(engine, SOL_SOCKET, SO_SNDBUF, &more, sizeof more) == 0);
+    CHECK_EQ(poll(&p, 1, 0), 0);
+    ks_front_unblock(engine);
+    ks_front_close(engine);
+    CHECK_EQ(recv(app, &byte, 1, 0), 0);
+    close(app);
+}
+
 static void test_front_forgotten_after_fork(void)
 {
     int app, engine, status, mine = dup(0);
@@ -136,7 +154,7 @@ int main(int argc, char **argv)
     static const check_test tests[] = {
         TEST(test_front_fill_and_drain), TEST(test_front_install_keeps_the_number),
         TEST(test_front_join_keeps_the_open_file), TEST(test_front_obituaries), TEST(test_front_obituaries_from_threads),
-        TEST(test_front_forgotten_after_fork),
+        TEST(test_front_blocked_for_good), TEST(test_front_forgotten_after_fork),
     };
     if (ks_front_init() < 0)
         return 2;

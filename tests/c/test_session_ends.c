@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* How whole sessions end: closes, resets, refusals, exits, and peers that fall silent. */
 #include "world.h"
+#include "base/err.h"
 #include "base/octets.h"
+#include "session/session_frames.h"
+#include "session/session_silence.h"
 
 static const uint64_t minute = 60 * (uint64_t)SECOND;
 
@@ -612,6 +615,218 @@ static void test_silent_peer_times_out(void)
     fall_silent(KS_FRAMING_RAW);
 }
 
+/* ---- what options say of silence ---- */
+
+static void set_patience(world *w, int at, int fd, ks_patience patience)
+{
+    host_step_in(&w->host[at]);
+    MUST(ks_stream_set_patience(world_stream(&w->host[at], fd), &patience) == KS_OK);
+}
+
+typedef struct {
+    ks_patience patience;
+    int32_t keepalive_ms;
+    bool sends;                 /* something, when the network has just gone */
+    uint64_t ends_ms, late_ms;  /* so long after the network goes; 0: it does not end, within a minute */
+} impatience;
+
+/* The client's options alone end its connection, and no server's. */
+static void bear(int32_t framing, const impatience *c)
+{
+    world w;
+    ks_profile p = world_profile();
+    int a, b, ending = -1;
+    uint64_t got = 0;
+    p.framing = framing;
+    p.keepalive_ms = c->keepalive_ms;
+    p.keepalive_timeout_ms = 3600000;
+    world_open(&w, 1, 20 * MS);
+    world_pair(&w, &p, &a, &b);
+    set_patience(&w, CLIENT, a, c->patience);
+    world_run(&w, 2 * minute); /* of a peer that answers all is well */
+    CHECK_EQ(world_ending(a, &got), -1);
+    for (int i = 0; i < HOSTS; i++)
+        (void)net_add(&w.path[i], net_loss(100));
+    CHECK(!c->sends || send(a, "lost", 4, MSG_DONTWAIT) == 4);
+    uint64_t since = w.now_us;
+    WORLD_UNTIL(&w, minute, c->ends_ms == 0 ? ms_since(&w, since) >= 60000 : (ending = world_ending(a, &got)) != -1);
+    CHECK_EQ(ending, c->ends_ms == 0 ? -1 : ETIMEDOUT);
+    if (!CHECK(c->ends_ms == 0 || (ms_since(&w, since) >= c->ends_ms && ms_since(&w, since) <= c->late_ms)))
+        printf("framing %d, {%u, %u, %u, %u}: %u ms\n", framing, c->patience.idle_ms, c->patience.interval_ms, c->patience.silence_ms,
+               c->patience.unacked_ms, (unsigned)ms_since(&w, since));
+    CHECK(world_session(&w.host[SERVER], b) != NULL);
+    world_close_app(&a);
+    world_close_app(&b);
+    host_step_in(&w.host[SERVER]);
+    if (world_session(&w.host[SERVER], b) == NULL && w.host[SERVER].core->sessions != NULL)
+        ks_session_fail(w.host[SERVER].core->sessions, 0); /* or it would lose an hour */
+    if (w.host[CLIENT].core->sessions != NULL) {
+        host_step_in(&w.host[CLIENT]);
+        ks_session_fail(w.host[CLIENT].core->sessions, 0);
+    }
+    world_close(&w);
+}
+
+/* Idle, the latest word was up to a period ago: an end may come as much sooner after the network's. */
+static void test_options_end_a_silent_connection(void)
+{
+    static const impatience cases[] = {
+        {{.idle_ms = 1000, .interval_ms = 1000, .silence_ms = 3000}, 10000, false, 2000, 3000},
+        {{.idle_ms = 1000, .interval_ms = 1000, .silence_ms = 3000}, 10000, true, 2000, 3000},
+        {{.idle_ms = 5000, .interval_ms = 20000, .silence_ms = 45000}, 10000, false, 40000, 45000},
+        /* As TCP_USER_TIMEOUT: of data, not of an idle connection that nobody asks about. */
+        {{.unacked_ms = 3000}, 10000, true, 3000, 3100},
+        {{.unacked_ms = 3000}, 0, true, 3000, 3100},
+        {{.unacked_ms = 40000}, 0, true, 40000, 40100}, /* longer than what is lost without options */
+        {{.unacked_ms = 3000}, 0, false, 0, 0},
+        {{.unacked_ms = 3000}, 10000, false, 3000, 13100},
+        /* It wins over the keepalive's, if one question at least was asked. */
+        {{.idle_ms = 1000, .interval_ms = 1000, .silence_ms = 3000, .unacked_ms = 8000}, 10000, false, 7000, 8000},
+        {{.idle_ms = 2000, .interval_ms = 2000, .silence_ms = 30000, .unacked_ms = 500}, 10000, false, 500, 2500},
+        {{.idle_ms = 1000, .interval_ms = 1000, .silence_ms = 3000, .unacked_ms = 8000}, 10000, true, 7000, 8100},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bear(KS_FRAMING_SMUX, &cases[i]);
+        bear(KS_FRAMING_RAW, &cases[i]);
+    }
+}
+
+/* Who asks each second asks each second, and not more often. */
+static void test_options_ask_as_often_as_they_say(void)
+{
+    for (int framing = KS_FRAMING_RAW; framing <= KS_FRAMING_SMUX; framing++) {
+        world w;
+        ks_profile p = world_profile();
+        int a, b;
+        p.framing = framing;
+        p.keepalive_ms = 1000000;
+        p.keepalive_timeout_ms = 3000000;
+        world_open(&w, 1, 20 * MS);
+        world_pair(&w, &p, &a, &b);
+        world_run(&w, minute);
+        uint64_t packets = world_sent(&w);
+        set_patience(&w, SERVER, b, (ks_patience){.idle_ms = 1000, .interval_ms = 1000, .silence_ms = 3000});
+        world_run(&w, minute);
+        packets = world_sent(&w) - packets;
+        if (!CHECK(packets >= 2 * 55 && packets <= 2 * 61)) /* a question and its answer each */
+            printf("%d packets\n", (int)packets);
+        set_patience(&w, SERVER, b, (ks_patience){0});
+        CHECK(world_stream(&w.host[SERVER], b)->patience == NULL);
+        world_run(&w, SECOND);
+        packets = world_sent(&w);
+        world_run(&w, minute);
+        CHECK(world_sent(&w) - packets <= 2);
+        world_close_app(&a);
+        world_close_app(&b);
+        world_close(&w);
+    }
+}
+
+/* An option acts at once: also on a connection that has been silent for longer than it allows. */
+static void test_option_acts_on_silence_that_was(void)
+{
+    world w;
+    ks_profile p = world_profile();
+    int a, b, ending = -1;
+    uint64_t got = 0;
+    world_open(&w, 1, 20 * MS);
+    world_pair(&w, &p, &a, &b);
+    (void)net_add(&w.path[SERVER], net_loss(100));
+    CHECK(send(a, "lost", 4, MSG_DONTWAIT) == 4);
+    world_run(&w, 5 * SECOND);
+    CHECK_EQ(world_ending(a, &got), -1);
+    set_patience(&w, CLIENT, a, (ks_patience){.unacked_ms = 3000});
+    WORLD_UNTIL(&w, 10 * MS, (ending = world_ending(a, &got)) != -1);
+    CHECK_EQ(ending, ETIMEDOUT);
+    world_close_app(&a);
+    world_close_app(&b);
+    world_close(&w);
+}
+
+/* connect() to nobody: as long as its option says, or data's, not as long as without. */
+static void test_options_end_a_connect(void)
+{
+    static const struct {
+        ks_patience patience;
+        uint64_t ends_ms;
+    } cases[] = {{{.connect_ms = 3000}, 3000}, {{.connect_ms = 63000}, 63000}, {{.connect_ms = 7000, .unacked_ms = 2000}, 2000}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        world w;
+        ks_profile p = world_profile();
+        int ending = -1;
+        uint64_t got = 0;
+        world_open(&w, 1, 20 * MS);
+        (void)net_add(&w.path[CLIENT], net_loss(100));
+        world_listen(&w, &p, NULL, 1);
+        int a = world_connect(&w, &p, NULL);
+        uint64_t since = w.now_us;
+        set_patience(&w, CLIENT, a, cases[i].patience);
+        WORLD_UNTIL(&w, 2 * minute, (ending = world_ending(a, &got)) != -1);
+        CHECK_EQ(ending, ETIMEDOUT);
+        if (!CHECK(ms_since(&w, since) >= cases[i].ends_ms && ms_since(&w, since) <= cases[i].ends_ms + 100))
+            printf("%u ms\n", (unsigned)ms_since(&w, since));
+        world_close_app(&a);
+        world_close(&w);
+    }
+}
+
+/* Such a connect that succeeds is a connection as any. */
+static void test_options_of_a_connect_end_with_it(void)
+{
+    world w;
+    ks_profile p = world_profile();
+    uint64_t got = 0;
+    int b = -1;
+    world_open(&w, 1, 20 * MS);
+    world_listen(&w, &p, NULL, 1);
+    int a = world_connect(&w, &p, NULL);
+    set_patience(&w, CLIENT, a, (ks_patience){.connect_ms = 3000});
+    WORLD_UNTIL(&w, SECOND, (world_poll(a) & POLLOUT) && world_accepted(&w, &b));
+    (void)net_add(&w.path[CLIENT], net_loss(100));
+    CHECK(send(a, "lost", 4, MSG_DONTWAIT) == 4);
+    world_run(&w, 10 * SECOND);
+    CHECK_EQ(world_ending(a, &got), -1);
+    world_close_app(&a);
+    world_close_app(&b);
+    world_close(&w);
+}
+
+/* Streams of one session: who is patient outlives who is not. */
+static void test_options_end_their_own_stream(void)
+{
+    world w;
+    ks_profile p = world_profile();
+    int a, b, second = -1, ending = -1;
+    uint64_t got = 0;
+    world_open(&w, 1, 20 * MS);
+    world_pair(&w, &p, &a, &b);
+    host_step_in(&w.host[CLIENT]);
+    ks_session *s = world_session(&w.host[CLIENT], a);
+    ks_session_put_frame(s, KS_SMUX_SYN, 3); /* as a peer of many streams */
+    ks_session_mark(s);
+    WORLD_UNTIL(&w, SECOND, world_accepted(&w, &second));
+    set_patience(&w, SERVER, second, (ks_patience){.idle_ms = 1000, .interval_ms = 1000, .silence_ms = 3000});
+    world_run(&w, minute);
+    CHECK_EQ(world_ending(second, &got), -1);
+    net_piece *gone = net_add(&w.path[CLIENT], net_loss(100));
+    WORLD_UNTIL(&w, 3 * SECOND, (ending = world_ending(second, &got)) != -1);
+    CHECK_EQ(ending, ETIMEDOUT);
+    world_close_app(&second);
+    CHECK_EQ(world_ending(b, &got), -1);
+    world_run(&w, 5 * SECOND);
+    CHECK_EQ(world_ending(b, &got), -1);
+    *gone = net_loss(0);
+    const world_flow *up = world_flow_start(&w, a, b, 1000);
+    WORLD_UNTIL(&w, 10 * SECOND, flow_done(up));
+    /* The first one is as patient as the profile again. */
+    uint64_t packets = world_sent(&w);
+    world_run(&w, minute);
+    CHECK(world_sent(&w) - packets <= 30);
+    world_close_app(&a);
+    world_close_app(&b);
+    world_close(&w);
+}
+
 static void stop_and_resume(int32_t framing, int32_t keepalive_ms, int32_t timeout_ms, bool flowing)
 {
     world w;
@@ -897,7 +1112,10 @@ int main(int argc, char **argv)
         TEST(test_icmp_refuses_a_connect), TEST(test_icmp_resets_a_live_session_in_time),
         TEST(test_unreachable_host_ends_a_connect), TEST(test_unreachable_host_ends_no_live_session),
         TEST(test_icmp_of_a_moment_is_forgiven), TEST(test_forged_icmp_does_not_end_a_quiet_session),
-        TEST(test_keepalive_keeps_an_idle_session), TEST(test_silent_peer_times_out), TEST(test_a_stop_is_no_silence), TEST(test_questions_have_an_end),
+        TEST(test_keepalive_keeps_an_idle_session), TEST(test_silent_peer_times_out),
+        TEST(test_options_end_a_silent_connection), TEST(test_options_ask_as_often_as_they_say), TEST(test_option_acts_on_silence_that_was),
+        TEST(test_options_end_a_connect), TEST(test_options_of_a_connect_end_with_it), TEST(test_options_end_their_own_stream),
+        TEST(test_a_stop_is_no_silence), TEST(test_questions_have_an_end),
         TEST(test_peer_that_speaks_and_hears_nothing_times_out),
         TEST(test_forged_refusals_end_nothing),
         TEST(test_late_answer_of_an_accepted_session), TEST(test_outage_that_is_over_is_forgotten),

@@ -8,6 +8,8 @@ import select
 import socket
 import stat
 import struct
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,7 @@ import kcpsock
 from .conftest import LONG_S, eventually, fill
 
 SOL, TCP = socket.SOL_SOCKET, socket.IPPROTO_TCP
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -304,6 +307,151 @@ def test_option_is_in_force_where_the_packets_go(net, family, level, name, value
             assert carrier.getsockopt(level, option, 16) == value  # 16: IFNAMSIZ
         else:
             assert carrier.getsockopt(level, option) == value
+
+
+@pytest.mark.parametrize(
+    "family,level,name,value",
+    [row for row in PASSED_ON if row[2] not in ("SO_REUSEPORT", "SO_BROADCAST", "SO_BINDTODEVICE", "IPV6_V6ONLY")],
+)
+def test_option_of_a_live_connection_is_in_force(net, family, level, name, value):
+    host = "127.0.0.1" if family == socket.AF_INET else "::1"
+    sock = net.socket(family)
+    sock.connect(net.listener((host, 0), family=family).getsockname())
+    try:
+        sock.setsockopt(level, getattr(socket, name), value)
+    except PermissionError:
+        pytest.skip(f"{name} is for root")
+    found = carriers(net, sock)
+    assert found
+    for carrier in found:
+        assert carrier.getsockopt(level, getattr(socket, name)) == value
+
+
+# What programs set by themselves, or hand on for their users; where it was seen, see docs/semantics.md.
+SET_BY_PROGRAMS = [
+    (SOL, "SO_REUSEADDR", 1),
+    (SOL, "SO_REUSEPORT", 1),
+    (SOL, "SO_KEEPALIVE", 1),
+    (SOL, "SO_BROADCAST", 1),
+    (SOL, "SO_OOBINLINE", 1),
+    (SOL, "SO_DONTROUTE", 1),
+    (SOL, "SO_LINGER", struct.pack("ii", 1, 5)),
+    (SOL, "SO_SNDBUF", 65536),
+    (SOL, "SO_RCVBUF", 65536),
+    (SOL, "SO_RCVLOWAT", 1),
+    (SOL, "SO_RCVTIMEO", struct.pack("ll", 30, 0)),
+    (SOL, "SO_SNDTIMEO", struct.pack("ll", 30, 0)),
+    (SOL, "SO_PRIORITY", 5),
+    (SOL, "SO_MARK", 7),
+    (SOL, "SO_BINDTODEVICE", b"lo\0"),
+    (TCP, "TCP_NODELAY", 1),
+    (TCP, "TCP_KEEPIDLE", 30),
+    (TCP, "TCP_KEEPINTVL", 5),
+    (TCP, "TCP_KEEPCNT", 3),
+    (TCP, "TCP_USER_TIMEOUT", 30_000),
+    (TCP, "TCP_SYNCNT", 3),
+    (TCP, "TCP_CORK", 0),
+    (TCP, "TCP_QUICKACK", 1),
+    (TCP, "TCP_DEFER_ACCEPT", 0),
+    (TCP, "TCP_FASTOPEN", 5),
+    (TCP, "TCP_FASTOPEN_CONNECT", 0),
+    (TCP, "TCP_NOTSENT_LOWAT", 16384),
+    (TCP, "TCP_WINDOW_CLAMP", 65536),
+    (TCP, "TCP_LINGER2", 20),
+    (TCP, "TCP_MAXSEG", 1000),
+    (TCP, "TCP_CONGESTION", b"reno"),
+    (socket.IPPROTO_IP, "IP_TOS", 0x10),
+    (socket.IPPROTO_IP, "IP_TTL", 33),
+    (socket.IPPROTO_IPV6, "IPV6_V6ONLY", 1),
+    (socket.IPPROTO_IPV6, "IPV6_TCLASS", 0x28),
+    (socket.IPPROTO_IPV6, "IPV6_UNICAST_HOPS", 33),
+]
+ACTS = set(
+    """
+    SO_REUSEADDR SO_REUSEPORT SO_KEEPALIVE SO_LINGER SO_SNDBUF SO_RCVBUF SO_RCVLOWAT SO_RCVTIMEO SO_SNDTIMEO SO_PRIORITY
+    SO_MARK SO_BINDTODEVICE TCP_NODELAY TCP_KEEPIDLE TCP_KEEPINTVL TCP_KEEPCNT TCP_USER_TIMEOUT TCP_SYNCNT IP_TOS IP_TTL
+    IPV6_V6ONLY IPV6_TCLASS IPV6_UNICAST_HOPS
+""".split()
+)
+
+
+def outcome(sock, level, option, value):
+    """Whether it is taken, by which errno not, and what is read back."""
+    try:
+        sock.setsockopt(level, option, value)
+    except OSError as error:
+        return error.errno
+    return sock.getsockopt(level, option, 16)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the list is Linux's")
+@pytest.mark.parametrize("level,name,value", [row for row in SET_BY_PROGRAMS if hasattr(socket, row[1])])
+def test_options_that_programs_set(net, level, name, value):
+    """Taken or refused as on TCP in each state of a socket, and what is written arrives."""
+    option = getattr(socket, name)
+    family, host = (socket.AF_INET6, "::1") if level == socket.IPPROTO_IPV6 else (socket.AF_INET, "127.0.0.1")
+    seen = []
+    for module in (socket, net):
+        server, client = (net.keep(module.socket(family)) for _ in range(2))
+        results = [outcome(client, level, option, value)]
+        server.bind((host, 0))
+        server.listen()
+        results.append(outcome(server, level, option, value))
+        client.connect(server.getsockname())
+        conn = net.keep(server.accept()[0])
+        if name not in ("TCP_MAXSEG", "SO_SNDBUF", "SO_RCVBUF", "TCP_WINDOW_CLAMP"):  # TCP says what it uses
+            results += [outcome(sock, level, option, value) for sock in (client, conn)]
+            seen.append(results)
+        client.sendall(b"written")
+        client.shutdown(socket.SHUT_WR)
+        assert conn.makefile("rb").read() == b"written"
+    assert seen[:1] == seen[1:]
+
+
+def test_options_without_effect_are_in_the_table():
+    text = (ROOT / "docs" / "semantics.md").read_text(encoding="utf-8")
+    table = text.partition("## Options without effect")[2].partition("## ")[0]
+    for _, name, _ in SET_BY_PROGRAMS:
+        assert name in ACTS or name in table
+
+
+INHERITED = [
+    (SOL, "SO_REUSEPORT", 1),
+    (SOL, "SO_KEEPALIVE", 1),
+    (SOL, "SO_BROADCAST", 1),
+    (SOL, "SO_OOBINLINE", 1),
+    (SOL, "SO_MARK", 7),
+    (SOL, "SO_PRIORITY", 5),
+    (SOL, "SO_RCVLOWAT", 5),
+    (SOL, "SO_DONTROUTE", 1),
+    (SOL, "SO_LINGER", struct.pack("ii", 1, 5)),
+    (SOL, "SO_RCVTIMEO", struct.pack("ll", 3, 0)),
+    (SOL, "SO_SNDTIMEO", struct.pack("ll", 3, 0)),
+    (TCP, "TCP_NODELAY", 1),
+    (TCP, "TCP_CORK", 1),
+    (TCP, "TCP_LINGER2", 20),
+    (TCP, "TCP_DEFER_ACCEPT", 0),
+    (TCP, "TCP_FASTOPEN", 5),
+    (TCP, "TCP_NOTSENT_LOWAT", 9999),
+    (socket.IPPROTO_IP, "IP_TOS", 0x28),
+    (socket.IPPROTO_IP, "IP_TTL", 33),
+]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the list is Linux's")
+@pytest.mark.parametrize("level,name,value", [row for row in INHERITED if hasattr(socket, row[1])])
+def test_accepted_socket_has_what_tcps_has(net, level, name, value):
+    option, size = getattr(socket, name), 16
+    server, plain = net.listener(), net.keep(socket.create_server(("127.0.0.1", 0)))
+    values = []
+    for module, listener in ((socket, plain), (net, server)):
+        try:
+            listener.setsockopt(level, option, value)
+        except PermissionError:
+            pytest.skip(f"{name} is for root")
+        net.keep(module.create_connection(listener.getsockname()))
+        values.append(net.keep(listener.accept()[0]).getsockopt(level, option, size))
+    assert values[0] == values[1]
 
 
 def test_keepalive_of_less_than_a_millisecond_is_not_off(threads):
