@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 
-PATIENCE_S = 5.0  # closed sessions linger in the engine for a moment
+PATIENCE_S = 9.0  # closed sessions stay in the engine for 3 s, a machine may stand still; who says no farewell stays 10
 
 
 def open_fds():
