@@ -181,7 +181,7 @@ def dialled(monkeypatch, is_kcp):
 
 @pytest.fixture
 def closed_port(is_kcp):
-    """A port where nobody listens. It stays taken: a client that the kernel gives a free one would call itself there."""
+    """A port where nobody listens. It stays taken: a client that were given it would call itself."""
     kind = socket.SOCK_DGRAM if is_kcp else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET, kind) as sock:
         sock.bind(("127.0.0.1", 0))

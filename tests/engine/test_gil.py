@@ -17,7 +17,7 @@ ATTEMPTS = 5
 
 
 class Watch(threading.Thread):
-    """Has the machine stood still meanwhile? As a context; `late_s`: how much later than asked its sleeps have ended."""
+    """Has the machine stood still meanwhile? As a context; `late_s`: how much later than asked its sleeps ended."""
 
     def __init__(self):
         super().__init__(daemon=True)
