@@ -181,12 +181,13 @@ def dialled(monkeypatch, is_kcp):
 
 @pytest.fixture
 def closed_port(is_kcp):
-    """A port where nobody listens."""
+    """A port where nobody listens. It stays taken: a client that were given it would call itself."""
     kind = socket.SOCK_DGRAM if is_kcp else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET, kind) as sock:
         sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    return port
+        if is_kcp:
+            sock.connect(sock.getsockname())  # it takes nobody's packets but its own, and the others are refused
+        yield sock.getsockname()[1]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 from pathlib import Path
@@ -23,6 +24,17 @@ def accepts(address):
     except ConnectionRefusedError:
         return False
     return True
+
+
+def serves_postgres(address, user):
+    """PostgreSQL accepts before it is ready, and says so to who asks then."""
+    try:
+        with socket.create_connection(address, timeout=LONG_S) as sock:
+            wish = struct.pack("!I", 3 << 16) + b"user\0%s\0database\0postgres\0\0" % user.encode()
+            sock.sendall(struct.pack("!I", 4 + len(wish)) + wish)
+            return sock.recv(1) == b"R"  # how to log in; else E, an error
+    except (ConnectionRefusedError, ConnectionResetError):
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +78,17 @@ def postgres_server(require_peer):
     ids = pwd.getpwnam(user)
     changed = {"user": ids.pw_uid, "group": ids.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    address = ("127.0.0.1", free_port())
     # Not below pytest's own directory, which others may not enter.
     with tempfile.TemporaryDirectory() as directory:
         os.chown(directory, ids.pw_uid, ids.pw_gid)
         data = os.path.join(directory, "data")
         common = {"cwd": directory, **changed}
         subprocess.run([initdb, "-D", data, "-U", user, "-A", "trust", "--no-sync"], check=True, **quiet, **common)
+        address = ("127.0.0.1", free_port())  # now: initdb takes a while, and somebody may want it
         command = [program, "-D", data, "-h", address[0], "-p", str(address[1]), "-k", directory, "-F"]
         with subprocess.Popen(command, **quiet, **common) as process:
             try:
-                eventually(lambda: accepts(address) or process.poll() is not None)
+                eventually(lambda: serves_postgres(address, user) or process.poll() is not None)
                 yield (*address, user)
             finally:
                 process.terminate()

@@ -22,6 +22,7 @@ MIB = 1 << 20
 BATCH = 40  # packets that any system's socket buffer has room for
 HEAD = struct.Struct("<IBBHIIII")  # conv, cmd, frg, wnd, ts, sn, una, len
 PUSH, ACK = 81, 82
+FIRST_PAD = 3 << 30  # pads' numbers begin here, where the conversation's own begin with 0
 SYN = struct.pack("<BBHI", 2, 0, 0, 1)
 FLOOD_SEED, FLOW_SEED, FORGE_SEED = 11, 12, 13
 
@@ -325,7 +326,7 @@ def test_bad_input_endless_questions(peers):
                     answer = hostile.recv(2048)
                     while len(answer) >= HEAD.size:
                         _, cmd, _, _, _, sn, _, size = HEAD.unpack_from(answer)
-                        una = max(una, sn + 1) if cmd == PUSH else una
+                        una = max(una, sn + 1) if cmd == PUSH and sn < FIRST_PAD else una
                         answer = answer[HEAD.size + size :]
 
         hostile.setblocking(False)
@@ -367,10 +368,10 @@ def test_bad_input_backlog(peers):
                     for answer in answers(stranger.recv(2048)):
                         stranger.send(answer)
                         proved.add(answer[:4])
-        now = eventually(lambda: (now := server.counts())["BacklogDrops"] and now)
+        # The last of them may still be on its way through the kernel.
+        now = eventually(lambda: (now := server.counts())["BacklogDrops"] >= sessions - now["Streams"] and now)
         print(f"{now['Streams']} wait, {now['BacklogDrops']} dropped")
         assert backlog <= now["Streams"] <= backlog + 64
-        assert now["BacklogDrops"] >= sessions - now["Streams"]
         waiting = len(proved)
         client.start("connect", port)
         for number in range(waiting):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Who has nothing to do does nothing: connections that rest send no packet and need no CPU."""
 
+import time
+
 import pytest
 
 from tests.support.waiting import a_moment, eventually
@@ -55,12 +57,18 @@ def test_idle_sessions_keepalive_only(peers):
     port = server.listen()
     open_sessions(server, client, port)
     a_moment(1)
-    before = work(server, client)
+    begun, before = time.monotonic(), work(server, client)
     a_moment(1)
-    for start, end in zip(before, work(server, client)):
+
+    def after():
+        now = work(server, client)
+        return now if all(end[0] - start[0] >= SESSIONS for start, end in zip(before, now)) else None
+
+    ends = eventually(after)  # engines that have stood still with the machine may not have come to it
+    seconds = time.monotonic() - begun
+    for start, end in zip(before, ends):
         rise = dict(zip(WORK, (b - a for a, b in zip(start, end))))
         print(rise)
-        # About 4 keepalives a session each way, each with its acknowledgment, and nothing else.
-        assert SESSIONS <= rise["OutPkts"]
+        # About 4 keepalives a session and second each way, each with its acknowledgment, and nothing else.
         assert rise["OutBytes"] <= rise["OutSegs"] * (24 + 8)
-        assert rise["OutSegs"] <= SESSIONS * 2 * 2 * 8
+        assert rise["OutSegs"] <= SESSIONS * 2 * 2 * 8 * seconds

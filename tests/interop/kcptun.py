@@ -44,10 +44,10 @@ def _running(name, kind, listen_flag, flags):
             port = free.getsockname()[1]
         with Program(name, [shutil.which(name), listen_flag, f"127.0.0.1:{port}", *flags]) as program:
             if not _listens(program, kind, port):
-                taken = any(b"address already in use" in line for line in list(program.said))
-                if taken and attempt + 1 < ATTEMPTS:
+                failure = program.failed("it does not listen")  # with its last words, which are waited for
+                if "address already in use" in str(failure) and attempt + 1 < ATTEMPTS:
                     continue
-                raise program.failed("it does not listen")
+                raise failure
             try:
                 yield port
             except ProgramFailed:

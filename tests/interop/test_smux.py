@@ -176,7 +176,8 @@ def test_half_close_by_go(go, version, opener):
         sock.shutdown(stdlib.SHUT_WR)
         result = received.result()
         assert (result["error"], result["sha256"]) == ("EOF", ends.digest(data))
-        assert go.streams(session=session) == 0
+        # smux wakes the reader first, and takes the stream off its list then.
+        ends.eventually(lambda: go.streams(session=session) == 0)
 
 
 @every_opener
@@ -236,7 +237,8 @@ def test_session_closed_by_go_ends_by_keepalive(go, version, opener):
 
 # --- keepalive --------------------------------------------------------------------------------------------------------
 
-KEEPALIVE_S, TIMEOUT_S = 0.1, 1.0
+# smux takes a stop of its machine for the peer's silence, so that the timeout has to be longer than one.
+KEEPALIVE_S, TIMEOUT_S = 0.1, 3.0
 
 
 @every_opener
@@ -296,7 +298,7 @@ def test_new_session_of_a_go_listener_is_no_sign_of_life(go):
         with pytest.raises(OSError) as failed:
             sock.recv(1)
         assert failed.value.errno == errno.ETIMEDOUT
-        assert another.done()
+        another.result()
 
 
 @every_version

@@ -83,6 +83,18 @@ def server(request, route, keep):
     listener.close()
 
 
+@pytest.fixture
+def refusing(keep):
+    """refusing(module) -> an address where nobody listens. It stays taken: who were given it would call itself."""
+
+    def bound(module):
+        sock = keep(module.socket())
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()
+
+    return bound
+
+
 def is_kcp(server):
     return isinstance(server, kcpsock.socket)
 
@@ -274,14 +286,15 @@ def test_an_address_in_use_is_of_its_kind(server, route, keep):
         other.bind(name)
     assert caught.value.errno == errno.EADDRINUSE
     route[name[1]] = None if is_kcp(server) else FAST
-    keep(RoutedSocket()).bind(name)
+    free = keep(RoutedSocket())
+    # A TCP connection of an earlier test may have had the same number, and be in its TIME_WAIT.
+    free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    free.bind(name)
 
 
 @pytest.mark.parametrize("profile", [FAST, None])
-def test_refused_then_another_try(route, keep, profile, server):
-    closed = keep((kcpsock if profile else socket).create_server(("127.0.0.1", 0)))
-    name = closed.getsockname()
-    closed.close()
+def test_refused_then_another_try(route, keep, profile, server, refusing):
+    name = refusing(kcpsock if profile else socket)
     route[name[1]] = profile
     sock = keep(RoutedSocket())  # blocking: with a timeout Linux gives ECONNABORTED for the next try
     with pytest.raises(ConnectionRefusedError):
@@ -291,23 +304,19 @@ def test_refused_then_another_try(route, keep, profile, server):
     echo(sock)
 
 
-def test_an_attempt_that_has_failed_meanwhile(route, keep):
-    closed = keep(kcpsock.create_server(("127.0.0.1", 0)))
-    refusing = closed.getsockname()
-    closed.close()
-    route[refusing[1]] = FAST
+def test_an_attempt_that_has_failed_meanwhile(route, keep, refusing):
+    name = refusing(kcpsock)
+    route[name[1]] = FAST
     sock = keep(RoutedSocket())
     sock.setblocking(False)
-    assert sock.connect_ex(refusing) == errno.EINPROGRESS
+    assert sock.connect_ex(name) == errno.EINPROGRESS
     assert select.select([], [sock], [], LONG_S)[1] == [sock]
     sock.bind(("127.0.0.1", 0))  # of which the route says nothing: TCP
     assert sock.profile is None and sock.getsockname()[1] > 0
 
 
-def test_a_name_from_bind_is_kept_to_and_fro(route, keep):
-    closed = keep(socket.create_server(("127.0.0.1", 0)))
-    refusing = closed.getsockname()
-    closed.close()
+def test_a_name_from_bind_is_kept_to_and_fro(route, keep, refusing):
+    nobody = refusing(socket)
     server = keep(kcpsock.create_server(("127.0.0.1", 0)))
     route[server.getsockname()[1]] = FAST
     name = ("127.0.0.1", port_free_on_both())
@@ -316,7 +325,7 @@ def test_a_name_from_bind_is_kept_to_and_fro(route, keep):
     sock.bind(name)
     for _ in range(2):
         with pytest.raises(ConnectionRefusedError):
-            sock.connect(refusing)
+            sock.connect(nobody)
         assert sock.profile is None
     sock.connect(server.getsockname())
     assert sock.profile == FAST and sock.getsockname() == name
@@ -374,10 +383,8 @@ def test_closed(route):
     assert route.asked == []
 
 
-def test_nothing_is_left(route, no_leaks):
-    closed = socket.create_server(("127.0.0.1", 0))
-    name = closed.getsockname()
-    closed.close()
+def test_nothing_is_left(route, no_leaks, refusing):
+    name = refusing(socket)
     route[0] = FAST
     with leaks.check():
         for _ in range(20):

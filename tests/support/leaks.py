@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 
-PATIENCE_S = 20.0  # a closed session stays for 3 s, a forgotten one for 30 s, and the machine may stand still
+PATIENCE_S = 9.0  # closed sessions stay in the engine for 3 s, a machine may stand still; who says no farewell stays 10
 
 
 def open_fds():

@@ -45,7 +45,10 @@ class Nat(threading.Thread):
         """To the target, as if the client had sent them."""
         with self._lock:
             for packet in packets:
-                self._outer.send(packet)
+                try:
+                    self._outer.send(packet)
+                except ConnectionRefusedError:  # of an earlier packet, when nobody listened; this one was not sent
+                    self._outer.send(packet)
 
     def run(self):
         while True:
