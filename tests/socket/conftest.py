@@ -96,6 +96,10 @@ class Net:
         self._open.append(sock)
         return sock
 
+    def opened(self):
+        """The sockets that are closed after the test."""
+        return list(self._open)
+
     def listener(self, address=("127.0.0.1", 0), **kwargs):
         server = self.keep(self.module.create_server(address, **kwargs))
         server.settimeout(LONG_S)

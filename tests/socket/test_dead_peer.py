@@ -69,12 +69,13 @@ def test_silent_host_is_a_timeout(net, hosts, options):
         server = net.listener((hosts.far.v4, 0), **patient(net))
     with hosts.near:
         client = net.dial(server, **patient(net))
-    net.accept(server)
+    conn, _ = net.accept(server)
     set_all(client, options)
     with silence(hosts):
         if options is USER_TIMEOUT:  # which is of data; TCP asks keepalive's question of who is idle alone
             client.sendall(b"lost")
         assert times_out(client)
+    set_all(conn, USER_TIMEOUT)  # nobody tells it that the client is gone
 
 
 @pytest.fixture
@@ -100,6 +101,9 @@ def alone(kcp):
     if not silent:
         link.close()
     link.close()
+    for sock in kcp.opened():  # or their sessions waited a day for the last word's acknowledgment
+        with contextlib.suppress(OSError):
+            set_all(sock, USER_TIMEOUT)
 
 
 @OPTIONS

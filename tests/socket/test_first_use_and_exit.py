@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+import kcpsock
 from kcpsock import _connections
 from tests.support.processes import finish, python, start
 
