@@ -55,8 +55,10 @@ def try_connect(port, timeout_s):
 
 
 def accept(name="conn", server="server"):
-    _sockets[name], _ = _sockets[server].accept()
+    """-> the peer's port"""
+    _sockets[name], address = _sockets[server].accept()
     _sockets[name].settimeout(PATIENCE_S)
+    return address[1]
 
 
 def close(*names):
