@@ -211,8 +211,13 @@ void ks_engine_halt(ks_engine *e)
     ks_bell_ring(e->wake_fd);
 }
 
+/* This thread is an engine's. What it runs of Python's, a codec, may meet a collection, and so a finalizer that asks. */
+static _Thread_local bool answers;
+
 int ks_engine_ask(ks_engine *e, ks_note *note)
 {
+    if (answers)
+        return -EDEADLK;
     ks_lock_take(&e->lock);
     if (e->stopped) {
         ks_lock_release(&e->lock);
@@ -522,6 +527,7 @@ void ks_engine_loop(ks_engine *e)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     atomic_store(&e->looping, true);
+    answers = true;
     ks_lock_take(&e->turning);
     for (bool halt = false; !halt;) {
         turn(e);
@@ -535,6 +541,7 @@ void ks_engine_loop(ks_engine *e)
     for (ks_note *n = e->waiting; n != NULL; n = n->next)
         n->due_ms = 0;
     read_notes(e); /* whoever still waits gets an answer */
+    answers = false;
     atomic_store(&e->looping, false);
     e->core.draining = true; /* nobody would send again what ks_engine_send sends from now on */
     ks_lock_release(&e->turning);

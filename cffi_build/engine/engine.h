@@ -37,7 +37,7 @@ bool ks_engine_is_running(const ks_engine *engine);
 /* Makes the loop return. Descriptors stay open until ks_engine_del or the end of the process: who waits at one when the
  * interpreter exits, in accept() say, is not woken, as with TCP. */
 void ks_engine_halt(ks_engine *engine);
-/* -> the note's answer, -ESHUTDOWN when the engine has stopped. */
+/* -> the note's answer; -ESHUTDOWN when the engine has stopped; -EDEADLK in an engine's own thread, which would wait for itself. */
 int ks_engine_ask(ks_engine *engine, ks_note *note);
 
 /* Sends for the stream of that inode at once, in the caller's thread: the engine is not woken for it. Never waits. -> bytes

@@ -10,6 +10,7 @@ import threading
 import pytest
 
 import kcpsock
+from kcpsock import _engines
 from kcpsock._crypt import NAMES, overhead
 from tests.support.lossylink import LossyLink
 
@@ -115,6 +116,24 @@ def test_compression_saves_bytes(kcp):
         assert len(read_exactly(server, 1_300_000)) == 1_300_000
         sender.join()
         assert kcpsock.stats()["OutBytes"] - before < 130_000
+
+
+def test_finalizer_that_asks_in_an_engines_thread(threads, monkeypatch):
+    """A collection may run where an engine compresses, and so a finalizer: the engine can't wait for itself."""
+    client, server = connected(kcpsock.Profile(compress=True))
+    run, answers = _engines._codec_streams.run, []
+
+    def run_and_ask(*args):
+        try:
+            answers.append(client.kcp_info())
+        except OSError as error:
+            answers.append(error.errno)
+        return run(*args)
+
+    monkeypatch.setattr(_engines._codec_streams, "run", run_and_ask)
+    with client, server:
+        exchange(threads, client, server, 1000)
+    assert set(answers) == {errno.EDEADLK}
 
 
 def test_compress_without_its_library_names_the_extra(monkeypatch):
