@@ -189,6 +189,7 @@ ks_belief ks_doubt_judge_untrusted(ks_kcp *k, const uint8_t *packet, size_t size
     if (odd || c.misses || (c.moves && !belief.heads)) {
         k->count.doubted_pkts++;
         ks_doubt_ask(k);
+        k->flush_now |= k->challenge_due;
     }
     return belief;
 }
@@ -206,5 +207,5 @@ void ks_doubt_ask(ks_kcp *k)
         stamp = (stamp ^ stamp >> 13) * 0xc2b2ae35u;
         k->challenge = (struct ks_ack){sn, stamp ^ stamp >> 16};
     }
-    k->challenge_open = k->challenge_due = k->flush_now = true;
+    k->challenge_open = k->challenge_due = true;
 }

@@ -6,6 +6,7 @@
  *   kcp_sender.c  the adaptive one's memory, and its rest
  *   kcp_insure.c  copies of what would be missed late
  *   kcp_mtu.c     another packet size, and what tells of the path's
+ *   kcp_window.c  what the receive window takes
  *   kcp_doubt.c   what may be forged: which packets are believed
  *   kcp_flush.c   sending what is due
  *   kcp.c         life, the application's side, a packet that came
@@ -155,29 +156,17 @@ void ks_doubt_learn(ks_kcp *kcp, uint32_t ts);
 /* Challenges the peer, with the next flush, unless that was done a moment ago. */
 void ks_doubt_ask(ks_kcp *kcp);
 
+/* Whether there is room for what is so far beyond what was read. Short of memory, a window that follows does not take all that it
+ * has promised, but what it began with: what is refused is to the sender as if it were lost. */
+bool ks_kcp_takes(const ks_kcp *kcp, uint32_t offset);
+/* Whether a PUSH would bring something. */
+bool ks_kcp_lacks(const ks_kcp *kcp, uint32_t sn);
+
 /* What the receive window has room for, as the header says it. */
 static inline uint32_t ks_kcp_window_free(const ks_kcp *k)
 {
     uint32_t held = k->rcv_nxt - k->rcv_read;
     return held < k->cfg.rcv_wnd ? k->cfg.rcv_wnd - held : 0;
-}
-
-/* Whether there is room for what is so far beyond what was read. Short of memory, a window that follows does not take all that it
- * has promised, but what it began with: what is refused is to the sender as if it were lost. */
-static inline bool ks_kcp_takes(const ks_kcp *k, uint32_t offset)
-{
-    if (offset >= ks_min32(ks_max32(k->rcv_edge - k->rcv_read, KS_KCP_RCV_LEAST_PKTS), k->rcv_most))
-        return false;
-    return !k->cfg.follow || offset < ks_max32(k->rcv_first, KS_KCP_RCV_LEAST_PKTS) || ks_mem_allows(0);
-}
-
-/* Whether a PUSH would bring something. */
-static inline bool ks_kcp_lacks(const ks_kcp *k, uint32_t sn)
-{
-    if (ks_after(k->rcv_nxt, sn) || !ks_kcp_takes(k, sn - k->rcv_read))
-        return false;
-    const ks_seg *seg = ks_after(k->rcv_max, sn) ? *ks_ring_at(&k->rcv, sn) : NULL;
-    return seg == NULL || ks_seg_is_part(seg);
 }
 
 #endif

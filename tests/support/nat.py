@@ -47,6 +47,12 @@ class Nat(threading.Thread):
             for packet in packets:
                 self._outer.send(packet)
 
+    def send_back(self, packets):
+        """To the client, as if the target had sent them."""
+        with self._lock:
+            for packet in packets:
+                self._inner.sendto(packet, self._client)
+
     def run(self):
         while True:
             with self._lock:
