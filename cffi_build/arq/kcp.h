@@ -140,9 +140,9 @@ typedef struct ks_kcp {
     /* RFC 6298, in 1/8 ms and 1/4 ms */
     uint32_t srtt8, rttvar4, rto;
 
-    /* The peer's clock less ours, as its PUSHes have shown it (kcp_doubt.c): by the latest, and by an earlier one, which came at
-     * origin_at; and by copies of the next one expected, the first of which came at odd_at, which fit no better than a forger's. */
-    uint32_t peer_clock, origin_clock, origin_at, odd_clock, odd_at;
+    /* The peer's clock less ours, as a PUSH has shown it that came at clock_at (kcp_doubt.c); and as copies of the next one expected
+     * do, the first of which came at odd_at, and which fit no better than a forger's. */
+    uint32_t peer_clock, clock_at, odd_clock, odd_at;
 
     uint8_t clock_is;           /* enum in kcp_doubt.c; 0: nothing came yet */
     uint8_t odd_copies;

@@ -23,7 +23,7 @@
 #define FIT_MS 65536u         /* one of 2^15 stamps fits */
 #define LEARN_LEAST_MS 100u   /* between the two PUSHes */
 #define LEARN_MOST_MS 4000u
-#define RATE_MS 60000u        /* so often a known clock is looked at again: one that goes 10 % too fast is none */
+#define RATE_MS 60000u        /* a known clock is looked at again after it: one that goes 10 % too fast is none */
 #define RATE_SLACK_MS 2000u
 #define ODD_MS 25000u
 #define ODD_COPIES 3u
@@ -44,11 +44,11 @@ static bool fits(const ks_kcp *k, uint32_t ts)
     return k->clock_is == CLOCK_KNOWN && distance(ts - k->now, k->peer_clock) < FIT_MS;
 }
 
-static void know_clock(ks_kcp *k, uint32_t clock)
+static void set_clock(ks_kcp *k, uint8_t is, uint32_t clock)
 {
-    k->clock_is = CLOCK_KNOWN;
-    k->peer_clock = k->origin_clock = clock;
-    k->origin_at = k->now;
+    k->clock_is = is;
+    k->peer_clock = clock;
+    k->clock_at = k->now;
     k->odd_copies = 0;
 }
 
@@ -56,21 +56,14 @@ void ks_doubt_learn(ks_kcp *k, uint32_t ts)
 {
     if (!k->cfg.doubts || k->clock_is == CLOCK_STRANGE)
         return;
-    const uint32_t clock = ts - k->now, passed = k->now - k->origin_at, error = distance(clock, k->origin_clock);
+    const uint32_t clock = ts - k->now, passed = k->now - k->clock_at, error = distance(clock, k->peer_clock);
     k->odd_copies = 0;
-    if (k->clock_is == CLOCK_KNOWN) {
-        k->peer_clock = clock;
-        if (passed >= RATE_MS && error > passed / 16 + RATE_SLACK_MS)
-            k->clock_is = CLOCK_STRANGE;
-        else if (passed >= RATE_MS)
-            know_clock(k, clock);
-    } else if (k->clock_is == CLOCK_HEARD && passed >= LEARN_LEAST_MS && error <= passed / 8) {
-        know_clock(k, clock);
-    } else if (k->clock_is == CLOCK_UNHEARD || passed >= LEARN_MOST_MS) {
-        k->clock_is = CLOCK_HEARD;
-        k->origin_clock = clock;
-        k->origin_at = k->now;
-    }
+    if (k->clock_is == CLOCK_KNOWN && passed >= RATE_MS)
+        set_clock(k, error > passed / 16 + RATE_SLACK_MS ? CLOCK_STRANGE : CLOCK_KNOWN, clock);
+    else if (k->clock_is == CLOCK_HEARD && passed >= LEARN_LEAST_MS && error <= passed / 8)
+        set_clock(k, CLOCK_KNOWN, clock);
+    else if (k->clock_is == CLOCK_UNHEARD || (k->clock_is == CLOCK_HEARD && passed >= LEARN_MOST_MS))
+        set_clock(k, CLOCK_HEARD, clock);
 }
 
 uint32_t ks_kcp_peer_stamp(const ks_kcp *k, uint64_t now_us)
@@ -182,7 +175,7 @@ ks_belief ks_doubt_judge_untrusted(ks_kcp *k, const uint8_t *packet, size_t size
     const bool acked = c.acked && !c.misses;
     bool odd = c.odd;
     if (odd && (acked || (c.odd_is_next && insists(k, c.odd_ts)))) {
-        know_clock(k, c.odd_ts - k->now);
+        set_clock(k, CLOCK_KNOWN, c.odd_ts - k->now);
         odd = false;
     }
     const ks_belief belief = {.pushes = !odd, .acks = !c.misses, .heads = acked || (c.timed && !odd && !c.misses)};

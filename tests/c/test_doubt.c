@@ -261,6 +261,52 @@ static void test_what_is_doubted_is_asked(void)
     sim_free(&s);
 }
 
+/* Asked again it stays the same until it is answered: a round trip may be longer than the time between two. */
+static void test_a_far_peer_is_asked_the_same(void)
+{
+    sim s;
+    acquainted(&s, &modes[0]);
+    ks_kcp *k = &s.end[0].kcp;
+    s.fate = fate_all_lost;
+    send_more(&s, 0, 5 * 1376);
+    const uint32_t end = k->snd_nxt;
+    give(&s, 0, WINS, 99, 0, 0, end, 0);
+    sim_turn(&s);
+    const struct ks_ack asked = k->challenge;
+    s.tracing = 1;
+    for (int i = 0; i < 30; i++) {
+        run_to(&s, s.now + 30);
+        give(&s, 0, WINS, 99, 0, 0, end, 0);
+        sim_turn(&s);
+    }
+    CHECK_EQ(challenges(&s, 0), 30);
+    give(&s, 0, ACK, 99, asked.ts, asked.sn, end, 0);
+    CHECK_EQ(k->snd_una, end);
+    sim_free(&s);
+}
+
+/* So the answer to WASK is believed at once, though it has no time itself. */
+static void test_a_challenge_goes_with_the_window_probe(void)
+{
+    for (size_t m = 0; m < MODES; m++) {
+        sim s;
+        acquainted(&s, &modes[m]);
+        ks_kcp *k = &s.end[0].kcp;
+        s.fate = fate_all_lost;
+        s.tracing = 1;
+        send_more(&s, 0, 200 * 1376);
+        const uint32_t una = k->snd_una;
+        give(&s, 0, ACK, 0, (*ks_ring_at(&k->snd, una))->ts + k->cfg.secret, una, k->snd_nxt, 0);
+        CHECK_EQ(k->rmt_wnd, 0);
+        run_to(&s, s.now + 700);
+        int asked = 0;
+        for (size_t i = 0; i + 1 < s.trace_count; i++)
+            asked += s.trace[i].cmd == WASK && s.trace[i + 1].cmd == PUSH && s.trace[i + 1].len == 0;
+        CHECK_EQ(asked, 1);
+        sim_free(&s);
+    }
+}
+
 /* A window that has shut opens by a WINS, or its answer to WASK, which get lost; each is doubted, as the peer has no time. */
 static void test_a_shut_window_opens_by_a_challenge(void)
 {
@@ -412,6 +458,50 @@ static void test_clocks_that_jump(void)
             }
 }
 
+/* Who says the same by one clock, at whatever pace, is believed when he has done so for 25 s: and not if the peer is heard meanwhile. */
+static void test_insisting_takes_long(void)
+{
+    static const uint32_t paces[] = {10, 1000, 7000};
+    for (size_t i = 0; i < sizeof paces / sizeof *paces; i++)
+        for (int heard = 0; heard < 2; heard++) {
+            sim s;
+            acquainted(&s, &modes[0]);
+            ks_kcp *k = &s.end[1].kcp;
+            const uint32_t from = s.now, shift = 1u << 24;
+            uint32_t next = k->rcv_nxt, heard_at = s.now;
+            while (s.now - from < 60000 && k->rcv_nxt == next) {
+                give(&s, 1, PUSH, 128, s.now + k->peer_clock + shift, next, k->snd_una, 1);
+                run_to(&s, s.now + paces[i]);
+                if (heard && s.now - heard_at >= 10000) {
+                    heard_at = s.now;
+                    CHECK_EQ(k->rcv_nxt, next);
+                    send_more(&s, 0, 1);
+                    run_to(&s, s.now + 50);
+                    next++;
+                    CHECK_EQ(k->rcv_nxt, next);
+                }
+            }
+            CHECK_EQ(k->rcv_nxt == next, heard);
+            CHECK(heard || (s.now - from >= 25000 && s.now - from < 25000 + 2 * paces[i] + 50));
+            sim_free(&s);
+        }
+}
+
+/* By a clock that makes no sense nobody is believed, however long. */
+static void test_insisting_needs_a_clock(void)
+{
+    sim s;
+    acquainted(&s, &modes[0]);
+    ks_kcp *k = &s.end[1].kcp;
+    const uint32_t next = k->rcv_nxt;
+    for (uint32_t i = 0; i < 100; i++) {
+        give(&s, 1, PUSH, 128, 0x12345678, next, k->snd_una, 1); /* one that stands */
+        run_to(&s, s.now + 1000);
+    }
+    CHECK_EQ(k->rcv_nxt, next);
+    sim_free(&s);
+}
+
 /* A process that is stopped hears nothing for ten minutes, and then all at once what is in its socket: late. */
 static void test_stopped_for_ten_minutes(void)
 {
@@ -526,13 +616,13 @@ static void world_talk(world *w, int a, int b)
     CHECK_EQ(world_session(&w->host[SERVER], b)->kcp.clock_is, KNOWN);
 }
 
-static void forge_farewells(const world *w, int to, uint32_t first_sn, uint32_t conv, uint32_t ts)
+static void forge_farewells(const world *w, int to, uint32_t first_sn, uint32_t una, uint32_t conv, uint32_t ts)
 {
     uint8_t packet[1400];
     size_t size = 0;
     const world_route *r = &w->routes[0];
     for (uint32_t sn = first_sn; sn < first_sn + 40; sn++) {
-        size += segment(packet + size, PUSH, 0, ts, sn, 0, KS_SMUX_HEAD);
+        size += segment(packet + size, PUSH, 0, ts, sn, una, KS_SMUX_HEAD);
         ks_put_le32(packet + size - KS_KCP_HEAD - KS_SMUX_HEAD, conv);
         ks_smux_head(packet + size - KS_SMUX_HEAD, 2, KS_SMUX_FIN, 0, 0);
     }
@@ -552,7 +642,7 @@ static void test_forged_ends(void)
     world_talk(&w, a, b);
     const ks_session *s = world_session(&w.host[CLIENT], a);
     for (uint32_t n = 0; n < 400; n++) {
-        forge_farewells(&w, (int)n % 2, n / 8 * 10 % 80, s->kcp.cfg.conv, n * 10000019u);
+        forge_farewells(&w, (int)n % 2, n / 8 * 10 % 80, n % 30, s->kcp.cfg.conv, n * 10000019u);
         world_run(&w, MS);
     }
     CHECK(s->kcp.count.doubted_pkts > 10);
@@ -584,11 +674,11 @@ static void test_forgers_keep_nobody_alive(void)
     world_pair(&w, &p, &a, &b);
     world_talk(&w, a, b);
     const ks_session *s = world_session(&w.host[SERVER], b);
-    const uint32_t conv = s->kcp.cfg.conv, next = s->kcp.rcv_nxt;
+    const uint32_t conv = s->kcp.cfg.conv, next = s->kcp.rcv_nxt, una = s->kcp.snd_una;
     (void)net_add(&w.path[CLIENT], net_loss(100));
     const uint64_t from = w.now_us;
     for (uint32_t n = 0; n < 40 && ending == -1; n++) {
-        forge_farewells(&w, SERVER, next, conv, n * 10000019u);
+        forge_farewells(&w, SERVER, next, una, conv, n * 10000019u);
         world_run(&w, SECOND);
         ending = world_ending(b, &got);
     }
@@ -608,11 +698,15 @@ int main(int argc, char **argv)
         TEST(test_stamps_of_retransmissions),
         TEST(test_una_and_window_need_a_proof),
         TEST(test_what_is_doubted_is_asked),
+        TEST(test_a_far_peer_is_asked_the_same),
+        TEST(test_a_challenge_goes_with_the_window_probe),
         TEST(test_a_shut_window_opens_by_a_challenge),
         TEST(test_challenges_are_few),
         TEST(test_clocks_of_all_kinds),
         TEST(test_clocks_wrap),
         TEST(test_clocks_that_jump),
+        TEST(test_insisting_takes_long),
+        TEST(test_insisting_needs_a_clock),
         TEST(test_stopped_for_ten_minutes),
         TEST(test_bad_paths),
         TEST(test_who_is_no_forger_is_not_asked),

@@ -1212,15 +1212,15 @@ CHANGES = (
     Change(
         "doubt_rate_never_looked_at",
         "kcp_doubt.c",
-        "            k->clock_is = CLOCK_STRANGE;",
-        "            know_clock(k, clock);",
+        "set_clock(k, error > passed / 16 + RATE_SLACK_MS ? CLOCK_STRANGE : CLOCK_KNOWN, clock);",
+        "set_clock(k, CLOCK_KNOWN, clock);",
         "a clock that is 10 % fast would not fit any more after a pause",
     ),
     Change(
         "doubt_clock_not_followed",
         "kcp_doubt.c",
-        "        k->peer_clock = clock;\n        if (passed",
-        "        if (passed",
+        "    if (k->clock_is == CLOCK_KNOWN && passed >= RATE_MS)",
+        "    if (false)",
         "clocks drift apart",
     ),
     Change(
@@ -1247,8 +1247,8 @@ CHANGES = (
     Change(
         "doubt_copies_not_forgotten",
         "kcp_doubt.c",
-        "    k->odd_copies = 0;\n    if (k->clock_is == CLOCK_KNOWN) {",
-        "    if (k->clock_is == CLOCK_KNOWN) {",
+        "    k->odd_copies = 0;\n    if (k->clock_is == CLOCK_KNOWN &&",
+        "    if (k->clock_is == CLOCK_KNOWN &&",
         "guesses would add up while the peer itself is heard",
     ),
     Change(
