@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Packets of who knows both addresses and the conversation's number and hears nothing: sequence numbers, windows and ends are
-guessed by the thousand, and the connection goes on as if nobody had. Only where no tag tells them from the peer's."""
+"""Packets of who knows both addresses and the conversation's number and hears nothing: sequence numbers, windows and
+ends are guessed by the thousand, and the connection goes on as if nobody had."""
 
 import os
 import random

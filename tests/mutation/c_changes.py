@@ -1324,7 +1324,7 @@ CHANGES = (
     ),
     Change(
         "kcp_takes_all_before_proof",
-        "kcp.c",
+        "kcp_window.c",
         "KS_KCP_RCV_LEAST_PKTS), k->rcv_most))",
         "KS_KCP_RCV_LEAST_PKTS), UINT32_MAX))",
         "strangers would fill whole windows of memory",
@@ -1437,8 +1437,8 @@ CHANGES = (
     Change(
         "moving_without_a_tag",
         "moving.c",
-        "return crypt != NULL && ks_crypt_tail(crypt) > 0; /* a tag */",
-        "return true;",
+        "    return ks_link_is_authenticated(&p->owner.link) && !p",
+        "    return !p",
         "without a key anybody could make the proof's question be asked, and its answer",
     ),
     Change(
