@@ -235,26 +235,39 @@ static _Atomic uint64_t *set_of(uint64_t inode)
     return &obituaries[(inode * 0x9e3779b97f4a7c15u >> 40) % SETS * WAYS];
 }
 
+/* Where in its set it goes: its own place, a free one, or the oldest's; and what was seen there. */
+typedef struct {
+    uint32_t at;
+    uint64_t seen;
+} grave_place;
+
+static grave_place find_place(_Atomic uint64_t *set, uint64_t inode, uint64_t round)
+{
+    grave_place oldest = {0};
+    uint32_t age = 0;
+    for (uint32_t i = 0; i < WAYS; i++) {
+        grave_place p = {i, atomic_load(&set[i])};
+        if (p.seen == 0 || p.seen >> 32 == (inode & 0xffffffff))
+            return p;
+        uint32_t a = (uint32_t)(round - (p.seen >> 16 & 0xffff)) & 0xffff;
+        if (a >= age) {
+            age = a;
+            oldest = p;
+        }
+    }
+    return oldest;
+}
+
 void ks_front_bury(uint64_t inode, int error)
 {
     KS_ASSERT(error > 0 && error <= UINT16_MAX); /* 0 is "no error" to who asks */
     _Atomic uint64_t *set = set_of(inode);
     uint64_t round = atomic_fetch_add(&rounds, 1) & 0xffff;
     uint64_t entry = inode << 32 | round << 16 | (uint64_t)(error & 0xffff);
-    uint32_t oldest = 0, age = 0;
-    for (uint32_t i = 0; i < WAYS; i++) {
-        uint64_t seen = atomic_load(&set[i]);
-        if (seen == 0 || seen >> 32 == (inode & 0xffffffff)) {
-            oldest = i;
-            break;
-        }
-        uint32_t a = (uint32_t)(round - (seen >> 16 & 0xffff)) & 0xffff;
-        if (a >= age) {
-            age = a;
-            oldest = i;
-        }
-    }
-    atomic_store(&set[oldest], entry);
+    grave_place p;
+    do
+        p = find_place(set, inode, round);
+    while (!atomic_compare_exchange_strong(&set[p.at], &p.seen, entry)); /* another thread has taken it */
 }
 
 int ks_front_exhume(uint64_t inode)
