@@ -192,8 +192,8 @@ CHANGES = (
     Change(
         "silence_connects_patience_stays",
         "session_silence.c",
-        "    least.changed = s->state == KS_SESSION_CONNECTING;\n",
-        "",
+        "return s->state == KS_SESSION_CONNECTING ? lesser(p->unacked_ms, p->connect_ms) : p->unacked_ms;",
+        "return lesser(p->unacked_ms, p->connect_ms);",
         "TCP_SYNCNT would bound what an established connection waits for acknowledgments",
     ),
     Change(
