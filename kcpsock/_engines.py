@@ -148,20 +148,19 @@ def _leave_python() -> None:
     pool = _pool
     if pool is not None:
         calls_python = _crypt.is_in_python()
-        _drain_and_stop([n for n in pool.numbers if calls_python or n == pool.compressing])
+        _drain_and_stop(pool, [n for n in pool.numbers if calls_python or n == pool.compressing])
 
 
 def _leave_process() -> None:
     # By os._exit, which calls nobody.
-    if _pool is not None:
-        _drain_and_stop(_pool.numbers)
+    global _pool
+    pool, _pool = _pool, None
+    if pool is not None:
+        _drain_and_stop(pool, pool.numbers)
 
 
-def _drain_and_stop(numbers: list[int]) -> None:
+def _drain_and_stop(pool: _Pool, numbers: list[int]) -> None:
     # What was sent still arrives, within KCPSOCK_EXIT_LINGER seconds. In slices, so that Ctrl-C gets through.
-    pool = _pool
-    if pool is None:
-        return
     try:
         linger_s = float(os.environ.get("KCPSOCK_EXIT_LINGER") or 5)
     except ValueError:
