@@ -21,31 +21,36 @@ void ks_peers_list(ks_port *p, ks_session *s)
         s->listed = ks_strays_list(p->strays, p->place, s->kcp.cfg.conv);
 }
 
-void ks_peers_remove(ks_port *p, ks_session *s)
+static void leave_tables(ks_port *p, ks_session *s)
 {
-    if (s->listed)
-        ks_strays_unlist(p->strays, p->place, s->kcp.cfg.conv);
     if (s->in_table)
         ks_hash_remove(&p->by_peer, &s->by_peer);
     if (s->in_convs)
         ks_hash_remove(&p->by_conv, &s->by_conv);
     if (s->in_addresses)
         ks_hash_remove(&p->by_address, &s->by_address);
-    s->listed = s->in_table = s->in_convs = s->in_addresses = false;
+    s->in_table = s->in_convs = s->in_addresses = false;
+}
+
+void ks_peers_remove(ks_port *p, ks_session *s)
+{
+    if (s->listed)
+        ks_strays_unlist(p->strays, p->place, s->kcp.cfg.conv);
+    s->listed = false;
+    leave_tables(p, s);
 }
 
 bool ks_peers_rename(ks_port *p, ks_session *s, const ks_addr *peer, const ks_addr *local)
 {
-    bool had_fec = s->in_addresses, was_listed = s->listed;
-    ks_peers_remove(p, s);
+    /* It stays listed: another engine that finds it nowhere, even for a moment, tells its peer that it is gone. */
+    const bool had_fec = s->in_addresses;
+    leave_tables(p, s);
     s->peer = *peer;
     s->local = *local;
     if (!ks_peers_add(p, s))
         return false;
     if (had_fec)
         ks_peers_note_fec(p, s);
-    if (was_listed)
-        ks_peers_list(p, s);
     return true;
 }
 
