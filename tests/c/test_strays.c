@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/mem.h"
+#include "engine/peers.h"
 #include "engine/strays.h"
 
 typedef struct {
@@ -239,6 +241,47 @@ static void test_engines_pass_at_the_same_time(void)
     ks_strays_del(x);
 }
 
+/* A session whose peer has moved was listed all the time, or another engine would tell the peer that it is gone: nothing is
+ * allocated for it anew. */
+static void test_a_session_stays_listed_while_it_moves(void)
+{
+    ks_strays *x = ks_strays_new();
+    MUST(x != NULL);
+    engine e[2];
+    static ks_session session[2];
+    ks_port *port = ks_alloc(sizeof *port);
+    MUST(port != NULL);
+    for (int i = 0; i < 2; i++) {
+        e[i] = engine_new();
+        MUST(ks_strays_join(x, &e[i].bell) == i);
+    }
+    port->strays = x;
+    port->place = 1;
+    for (uint16_t i = 0; i < 2; i++) { /* the second one keeps the tables in memory */
+        session[i].kcp.cfg.conv = 5 + i;
+        session[i].peer = address(7 + i);
+        MUST(ks_peers_add(port, &session[i]));
+        ks_peers_list(port, &session[i]);
+    }
+    ks_addr to = address(9), local = address(0);
+    uint8_t data[] = "abcde";
+    ks_opened o = packet(&to, data, sizeof data);
+    ks_mem_fail_after(1);
+    bool renamed = ks_peers_rename(port, &session[0], &to, &local);
+    ks_mem_fail_after(0);
+    CHECK(renamed && ks_peers_find(port, &to, 5) == &session[0]);
+    CHECK(ks_strays_pass(x, 0, 5, &o));
+    for (int i = 0; i < 2; i++)
+        ks_peers_remove(port, &session[i]);
+    CHECK(!ks_strays_pass(x, 0, 5, &o));
+    for (int i = 0; i < 2; i++) {
+        ks_strays_leave(x, i);
+        engine_del(&e[i]);
+    }
+    ks_free(port);
+    ks_strays_del(x);
+}
+
 int main(int argc, char **argv)
 {
     static const check_test tests[] = {
@@ -246,6 +289,7 @@ int main(int argc, char **argv)
         TEST(test_what_names_no_conversation_follows),
         TEST(test_a_full_box_loses_what_comes_then),
         TEST(test_engines_pass_at_the_same_time),
+        TEST(test_a_session_stays_listed_while_it_moves),
     };
     return check_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
 }

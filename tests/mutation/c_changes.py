@@ -99,6 +99,13 @@ CHANGES = (
         "a live connection is reset; only a connect is refused",
     ),
     Change(
+        "peers_moving_is_listed_anew",
+        "peers.c",
+        "    leave_tables(p, s);\n    s->peer = *peer;\n    s->local = *local;\n",
+        "    ks_peers_remove(p, s);\n    s->peer = *peer;\n    s->local = *local;\n    ks_peers_list(p, s);\n",
+        "between the two another engine finds it nowhere, and tells the peer that it is gone",
+    ),
+    Change(
         "line_of_no_order",
         "session_line.c",
         "return s->owner->line_first == NULL || s->owner->line_first == s;",
