@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from .conftest import eventually
+from .conftest import eventually, needs_linux_calls
 from .test_reset import Relay
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the struct is Linux's")
@@ -79,6 +79,7 @@ def test_numbers_of_a_connection(net, pair):
     assert found["retransmits"] == found["lost"] == 0
 
 
+@needs_linux_calls
 def test_listeners_queue(net):
     server = net.listener(backlog=7)
     assert (info(server)["unacked"], info(server)["sacked"]) == (0, 7)
