@@ -3,7 +3,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# What runs side by side: compilers, the C programs, pytest's workers, each with a file of tests at a time.
+WORKERS ?= 2
 BIN := $(VENV)/bin
+C_TESTS = $(MAKE) -s --no-print-directory -j$(WORKERS) -C tests/c JOBS=$(WORKERS)
+PYTEST := python -m pytest -n $(WORKERS) --dist loadfile
 export PYTHON
 
 # $(READY)test: the environment holds kcpsock, built from the sources as they are now, and the packages of the extra "test".
@@ -65,10 +69,10 @@ demo: $(READY)test
 	$(BIN)/python examples/demo.py $(ARGS)
 
 test: $(READY)test
-	$(MAKE) -s --no-print-directory -C tests/c run
+	$(C_TESTS) run
 	@mkdir -p build
-	$(MAKE) -s --no-print-directory -C tests/c fuzz FUZZ_RUNS=500 >build/fuzz.log 2>&1 || { tail -c 3000 build/fuzz.log; exit 1; }
-	$(BIN)/python -m pytest $(ARGS)
+	$(C_TESTS) fuzz FUZZ_RUNS=500 >build/fuzz.log 2>&1 || { tail -c 3000 build/fuzz.log; exit 1; }
+	$(BIN)/$(PYTEST) $(ARGS)
 
 mutate: $(READY)test $(READY)mutate
 	$(BIN)/python tests/mutation/run_py.py $(ARGS)
@@ -108,17 +112,17 @@ lint: $(READY)lint
 
 # The variables stand in the recipes, not at the targets: there they would reach the usual build too.
 sanitize-address: $(READY)test
-	$(MAKE) -s --no-print-directory -C tests/c run SANITIZE=address,undefined
+	$(C_TESTS) run SANITIZE=address,undefined
 	@mkdir -p build; rm -f $(REPORTS).*
-	$(MAKE) -s --no-print-directory -C tests/c fuzz SANITIZE=address,undefined >build/fuzz.log 2>&1 || \
+	$(C_TESTS) fuzz SANITIZE=address,undefined >build/fuzz.log 2>&1 || \
 	    { tail -c 3000 build/fuzz.log; exit 1; }
 	KCPSOCK_SANITIZE=address,undefined RUN_WITH="$(ASAN_ENV)" \
-	    .ci/in-copy $(VENV) address python -m pytest $(or $(ARGS),-q $(ASAN_TESTS)) || \
+	    .ci/in-copy $(VENV) address $(PYTEST) $(or $(ARGS),-q $(ASAN_TESTS)) || \
 	    { cat $(REPORTS).* 2>/dev/null; exit 1; }
 	@! cat $(REPORTS).* 2>/dev/null
 
 sanitize-thread: $(READY)test
-	$(MAKE) -s --no-print-directory -C tests/c run SANITIZE=thread TESTS="$(THREADED)"
+	$(C_TESTS) run SANITIZE=thread TESTS="$(THREADED)"
 	@mkdir -p build; rm -f $(THREAD_REPORTS).*
 	KCPSOCK_SANITIZE=thread .ci/in-copy $(VENV) thread \
 	    setarch -R env $(TSAN_ENV) python -m pytest $(or $(ARGS),-q $(TSAN_TESTS)) || \
@@ -126,8 +130,8 @@ sanitize-thread: $(READY)test
 	@! cat $(THREAD_REPORTS).* 2>/dev/null
 
 check-plain: $(READY)test
-	$(MAKE) -s --no-print-directory -C tests/c run CFLAGS="-O2 -DKS_PLAIN" OUT=../../build/tests-c/plain
-	KCPSOCK_PLAIN=1 .ci/in-copy $(VENV) plain python -m pytest $(ARGS)
+	$(C_TESTS) run CFLAGS="-O2 -DKS_PLAIN" OUT=../../build/tests-c/plain
+	KCPSOCK_PLAIN=1 .ci/in-copy $(VENV) plain $(PYTEST) $(ARGS)
 
 check-sdist: $(READY)test
 	rm -rf build/sdist
