@@ -78,6 +78,7 @@ class KCPInfo:
     path_mtu: int
     oob_sent: int
     oob_received: int
+    doubted_pkts: int
     streams: int
     pre_ack_bytes: int
 

@@ -154,6 +154,7 @@ bool ks_kcp_knows_stamp(const ks_kcp *k, uint32_t ts, uint64_t now_us)
 {
     const uint32_t now = (uint32_t)(now_us / 1000);
     uint32_t oldest = now;
+    ts -= k->cfg.secret;
     if (k->pads_sent != 0 && ts == k->pad_ts)
         return true;
     if (k->levels == 0)
@@ -521,6 +522,8 @@ static void input_ack(ks_kcp *k, uint32_t sn, uint32_t ts, uint32_t una, uint64_
     if (seg == NULL)
         return;
     KS_ASSERT(seg->sn == sn && seg->xmit > 0);
+    if (k->cfg.doubts && !ks_doubt_knows_stamp(k, seg, ts))
+        return;
     if (!sum->any || ks_after(ts, sum->ts))
         sum->ts = ts;
     sum->any = true;
@@ -568,15 +571,6 @@ static void ack_repeat(ks_kcp *k, uint32_t sn, uint32_t ts)
     ack_later(k, sn, ts);
 }
 
-/* Whether there is room for what is so far beyond what was read. Short of memory, a window that follows does not take all that it
- * has promised, but what it began with: what is refused is to the sender as if it were lost. */
-static bool takes(const ks_kcp *k, uint32_t offset)
-{
-    if (offset >= ks_min32(ks_max32(k->rcv_edge - k->rcv_read, KS_KCP_RCV_LEAST_PKTS), k->rcv_most))
-        return false;
-    return !k->cfg.follow || offset < ks_max32(k->rcv_first, KS_KCP_RCV_LEAST_PKTS) || ks_mem_allows(0);
-}
-
 /* What has come of a segment: all of it (piece NULL), or a piece. -> it is all there by now; NULL: no memory */
 static ks_seg *put_received(ks_kcp *k, ks_seg *before, const uint8_t *data, uint32_t len, const ks_piece *piece)
 {
@@ -621,7 +615,7 @@ static void input_push(ks_kcp *k, uint32_t sn, uint32_t ts, uint8_t frg, const u
         ack_repeat(k, sn, ts);
         return;
     }
-    if (!takes(k, offset))
+    if (!ks_kcp_takes(k, offset))
         return;
     bool fresh = !ks_after(k->rcv_nxt, sn);
     if (fresh) {
@@ -636,6 +630,7 @@ static void input_push(ks_kcp *k, uint32_t sn, uint32_t ts, uint8_t frg, const u
             seg->sn = sn;
             seg->frg = frg;
             *slot = seg;
+            ks_doubt_learn(k, ts);
             if (!ks_after(k->rcv_max, sn))
                 k->rcv_max = sn + 1;
             if (offset > k->cfg.rcv_wnd / KS_FOLLOW_PART)
@@ -667,8 +662,7 @@ bool ks_kcp_is_news_untrusted(const ks_kcp *k, const uint8_t *packet, size_t siz
             return true;
         if (packet[4] == CMD_ACK && sn - k->snd_una < sent && *ks_ring_at(&k->snd, sn) != NULL)
             return true;
-        if (packet[4] == CMD_PUSH && (len == 0 || (!ks_after(k->rcv_nxt, sn) && takes(k, sn - k->rcv_read) &&
-                                                   (!ks_after(k->rcv_max, sn) || *ks_ring_at(&k->rcv, sn) == NULL))))
+        if (packet[4] == CMD_PUSH && (len == 0 || ks_kcp_lacks(k, sn)))
             return true;
         packet += KS_KCP_HEAD + len;
         size -= KS_KCP_HEAD + len;
@@ -685,6 +679,7 @@ int ks_kcp_input_untrusted(ks_kcp *k, const uint8_t *packet, size_t size, uint64
     uint32_t una = k->snd_una, old_wnd = k->rmt_wnd;
     bool was_shut = k->snd_nxt - k->snd_una >= ks_kcp_cwnd(k);
     k->now = now;
+    const ks_belief belief = ks_doubt_judge_untrusted(k, packet, size);
     if (k->cfg.adaptive && k->sender != NULL)
         k->sender->past_sent_us = k->sender->rack_sent_us;
     while (size >= KS_KCP_HEAD) {
@@ -704,18 +699,20 @@ int ks_kcp_input_untrusted(ks_kcp *k, const uint8_t *packet, size_t size, uint64
         /* An una of what was never sent is forged or damaged; one from before is a late packet, and so is its window. */
         if (seg_una - una <= k->snd_nxt - una) {
             /* While una stands a peer's window can only grow, by reads: a smaller one was overtaken on the way. */
-            if (!from_fec && (seg_una != una || !k->heard_wnd || wnd > k->rmt_wnd)) {
+            bool hears_wnd = !from_fec && (belief.heads || (belief.pushes && !k->heard_wnd)); /* the first is a guess anyway */
+            if (hears_wnd && (seg_una != una || !k->heard_wnd || wnd > k->rmt_wnd)) {
                 k->rmt_wnd = wnd;
                 k->heard_wnd = true;
             }
-            una = seg_una;
+            if (belief.heads)
+                una = seg_una;
         }
         if (cmd == CMD_ACK && k->challenge_open && sn == k->challenge.sn && ts == k->challenge.ts) {
             k->challenge_open = k->challenge_due = false;
             k->challenge_met = k->heard_ack = true;
-        } else if (cmd == CMD_ACK)
-            input_ack(k, sn, ts, una, now_us, from_fec, &sum);
-        else if (cmd == CMD_PUSH)
+        } else if (cmd == CMD_ACK && belief.acks)
+            input_ack(k, sn, ts - k->cfg.secret, una, now_us, from_fec, &sum);
+        else if (cmd == CMD_PUSH && belief.pushes)
             input_push(k, sn, ts, packet[5], packet + KS_KCP_HEAD, len);
         else if (cmd == CMD_WASK) {
             k->tell_window = true;

@@ -42,15 +42,17 @@ typedef struct {
     uint32_t conv;
     uint32_t mtu;               /* bytes of a packet, header included; KS_KCP_MTU_MIN..MAX */
     uint32_t snd_wnd, rcv_wnd;  /* packets, 1..KS_KCP_WND_MAX */
-    bool follow;                /* rcv_wnd is where the receive window begins; it follows what comes, see follow.h */
     uint32_t interval;          /* ms; clamped to KS_KCP_INTERVAL_MIN..MAX */
     uint32_t resend;            /* 0 = no fast retransmit, at most KS_KCP_RESEND_MAX */
+    int32_t insurance;          /* of the adaptive sender: copies, percent of the bytes sent; -1: at a rate of their own */
+    uint32_t secret;            /* nobody else knows it: our time stamps are ms plus this, and challenges come from it */
+    bool doubts;                /* no tag tells the peer's packets from forged ones (kcp_doubt.c) */
+    bool follow;                /* rcv_wnd is where the receive window begins; it follows what comes, see follow.h */
     bool nodelay;               /* RTO at least 30 ms instead of 100, slower back-off */
     bool nc;                    /* no congestion window */
     bool stream;                /* byte stream; else messages keep their bounds */
     bool ack_nodelay;           /* acknowledge at once, always */
     bool write_delay;           /* new data waits for the next interval */
-    int32_t insurance;          /* of the adaptive sender: copies, percent of the bytes sent; -1: at a rate of their own */
     bool adaptive;              /* sends as the path allows (path.h, kcp_rack.c); else as KCP does (kcp_flight.c) */
 } ks_kcp_config;
 
@@ -87,19 +89,16 @@ typedef struct {
 typedef struct ks_kcp {
     ks_kcp_config cfg;
     uint32_t mss;
+    uint32_t now;               /* of the latest input or flush */
     ks_seg_pools *pools;
 
     /* sender: snd_una <= snd_nxt <= snd_end; [una, nxt) in flight, [nxt, end) queued. A NULL slot is acknowledged. */
     uint32_t snd_una, snd_nxt, snd_end;
+    uint32_t txno;              /* of the next transmission */
     ks_ring snd;
     ks_flight flight[KS_KCP_LEVELS];
     uint32_t levels;            /* bit l: flight[l] is not empty */
-    uint32_t txno;              /* of the next transmission */
     uint32_t reserved;          /* segments that ks_kcp_alloc_tail put behind snd_end, for commit */
-    bool more_waits;            /* the owner has data that it has not queued yet */
-    bool heard_wnd;             /* the peer said rmt_wnd; before that it is a guess */
-    bool reader_lags;           /* the owner has much that is not read yet: no reason for a larger receive window */
-    bool has_rtt;               /* srtt8 is one */
     union {
         struct { /* the fixed sender's */
             /* the largest acknowledged transmission numbers, falling: the last is the L above */
@@ -121,6 +120,7 @@ typedef struct ks_kcp {
     uint32_t rcv_read, rcv_nxt, rcv_max, rcv_edge;
     uint32_t rcv_most;          /* of the window, what is taken in now: see ks_kcp_take_most */
     uint32_t rcv_first;         /* the least that a window that follows has */
+    uint32_t told_wnd;          /* the window in the latest packet's headers */
     ks_follow rcv_follow;
     ks_ring rcv;
 
@@ -132,31 +132,41 @@ typedef struct ks_kcp {
 
     /* our challenge, see ks_kcp_challenge */
     bool challenge_due, challenge_open, challenge_met;
+    uint32_t asked;             /* the latest because of a doubt, by our clock */
     struct ks_ack challenge;    /* what its answer must say, while open */
 
-    uint32_t ntold;
     struct ks_ack *told;        /* above rcv_nxt, sent for the first time in the last packet of ACKs: repeated in the next one */
 
     /* RFC 6298, in 1/8 ms and 1/4 ms */
     uint32_t srtt8, rttvar4, rto;
 
+    /* The peer's clock less ours, as a PUSH has shown it that came at clock_at (kcp_doubt.c); and as copies of the next one expected
+     * do, the first of which came at odd_at, and which fit no better than a forger's. */
+    uint32_t peer_clock, clock_at, odd_clock, odd_at;
+
+    uint8_t clock_is;           /* enum in kcp_doubt.c; 0: nothing came yet */
+    uint8_t odd_copies;
+    uint8_t ntold;              /* of `told` */
+    bool has_rtt;
+    bool more_waits;            /* the owner has data that it has not queued yet */
+    bool heard_wnd;             /* the peer said rmt_wnd; before that it is a guess */
+    bool reader_lags;           /* the owner has much that is not read yet: no reason for a larger receive window */
     uint32_t flush_due;         /* when deferred ACKs or delayed writes go out; valid while flush_armed */
     bool flush_armed;
     bool flush_now;             /* input or the application asked for a flush in this turn */
     bool acks_soon;             /* several ACKs wait, for 1 ms by this clock: an owner with a finer one flushes sooner */
     bool tell_window;           /* a WINS is due */
-    uint32_t told_wnd;          /* the window in the latest packet's headers */
     uint32_t probe_wait, probe_due; /* ms; probe_wait 0 = no probe armed */
-    uint32_t now;               /* of the latest input or flush */
-    bool heard_una;             /* una has advanced: the peer has acknowledged something */
-    bool heard_ack;             /* the peer has acknowledged something that was sent */
 
     /* The peer acknowledges nothing: only a probe goes out, until it does (kcp_flight.c) */
     uint32_t progress;          /* when it last did, or when data went out with none before it in flight */
-    uint32_t stall_wait, stall_due, stall_probed; /* ms; valid while stalled */
+    uint32_t stall_due, stall_probed; /* ms; valid while stalled */
+    uint16_t stall_wait;        /* likewise */
     bool stalled;
     bool resume;                /* a stall is over: what is overdue goes in this flush */
 
+    bool heard_una;             /* una has advanced: the peer has acknowledged something */
+    bool heard_ack;             /* the peer has acknowledged something that was sent */
     bool dead;                  /* one segment was sent KS_KCP_DEAD_XMIT times */
 
     /* What tells of the path's MTU. A row: long segments lost, whole, without one that was as long acknowledged. */
@@ -266,6 +276,8 @@ void ks_kcp_write_challenge(const ks_kcp *kcp, uint8_t *packet, uint32_t sn, uin
 uint32_t ks_kcp_challenge_sn(const ks_kcp *kcp);
 /* Whether a packet that we sent, and that is not acknowledged, may begin with that time stamp: who saw it can tell. */
 bool ks_kcp_knows_stamp(const ks_kcp *kcp, uint32_t ts, uint64_t now_us);
+/* What the peer's clock, as far as it is known, says now: a time stamp that it may have. */
+uint32_t ks_kcp_peer_stamp(const ks_kcp *kcp, uint64_t now_us);
 /* Whether any bytes, a packet of the peer's if they are one, hold what was not known: data, an acknowledgment, a challenge. */
 bool ks_kcp_is_news_untrusted(const ks_kcp *kcp, const uint8_t *packet, size_t size);
 /* The peer is to be sent to elsewhere: what is under way to where it was counts as lost. */

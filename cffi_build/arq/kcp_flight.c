@@ -90,7 +90,7 @@ void ks_flight_probed(ks_kcp *k, uint32_t now)
 {
     k->stall_probed = now;
     k->stall_due = now + k->stall_wait;
-    k->stall_wait = ks_min32(k->stall_wait + k->stall_wait / 2, STALL_PROBE_MAX_MS);
+    k->stall_wait = (uint16_t)ks_min32(k->stall_wait * 3u / 2, STALL_PROBE_MAX_MS);
 }
 
 void ks_flight_heard(ks_kcp *k, bool progress, uint32_t now)

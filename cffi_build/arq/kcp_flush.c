@@ -74,7 +74,7 @@ static void put_pieces(packer *p, ks_seg *seg, uint32_t ts)
         pack_room(p, head + take);
         KS_ASSERT(p->scratch_used + head <= sizeof p->scratch);
         uint8_t *w = p->scratch + p->scratch_used;
-        write_head(p, w, CMD_PUSH, seg->frg, ts, seg->sn - KS_KCP_ASIDE, KS_PIECE_HEAD + take);
+        write_head(p, w, CMD_PUSH, seg->frg, ts + p->k->cfg.secret, seg->sn - KS_KCP_ASIDE, KS_PIECE_HEAD + take);
         ks_piece_put_head(w + KS_KCP_HEAD, seg->len, offset);
         p->iov[p->pieces++] = (struct iovec){w, head};
         p->iov[p->pieces++] = (struct iovec){ks_seg_data(seg) + offset, take};
@@ -95,7 +95,7 @@ static void put_segment(packer *p, ks_seg *seg, uint32_t ts)
         return;
     }
     pack_room(p, need);
-    write_head(p, seg->wire, CMD_PUSH, seg->frg, ts, seg->sn, seg->len);
+    write_head(p, seg->wire, CMD_PUSH, seg->frg, ts + p->k->cfg.secret, seg->sn, seg->len);
     p->iov[p->pieces++] = (struct iovec){seg->wire, need};
     p->size += need;
     if (p->size > p->k->cfg.mtu)
@@ -110,6 +110,8 @@ static void transmit(packer *p, ks_seg *seg)
     KS_ASSERT(seg->sn - k->snd_una < k->snd_nxt - k->snd_una);
     seg->ts = p->now;
     seg->txno = k->txno++;
+    if (seg->xmit == 0)
+        seg->first_ts = seg->ts;
     if (seg->xmit < UINT8_MAX)
         seg->xmit++;
     if (seg->xmit >= KS_KCP_DEAD_XMIT)
@@ -144,7 +146,7 @@ static void remember_told(ks_kcp *k, const struct ks_ack *said, uint32_t count, 
     KS_ASSERT(count <= most);
     if (count > 0 && k->told == NULL)
         k->told = ks_alloc(most * sizeof *k->told);
-    k->ntold = k->told != NULL ? count : 0;
+    k->ntold = (uint8_t)(k->told != NULL ? count : 0);
     if (k->ntold > 0)
         memcpy(k->told, said, count * sizeof *said);
 }
@@ -195,6 +197,14 @@ static bool awaits_word(const ks_kcp *k)
     return k->snd_una != k->snd_end && k->rmt_wnd == 0;
 }
 
+/* Where forgers can say it too, the answer is believed with that to a challenge, which stands beside it. */
+static void ask_window(packer *p)
+{
+    pack_control(p, CMD_WASK, p->now + p->k->cfg.secret, 0);
+    if (p->k->cfg.doubts)
+        ks_doubt_ask(p->k);
+}
+
 static void flush_probes(packer *p)
 {
     ks_kcp *k = p->k;
@@ -205,13 +215,13 @@ static void flush_probes(packer *p)
         } else if (!ks_after(k->probe_due, p->now)) {
             k->probe_wait = ks_min32(k->probe_wait + k->probe_wait / 2, PROBE_MAX_MS);
             k->probe_due = p->now + k->probe_wait;
-            pack_control(p, CMD_WASK, p->now, 0);
+            ask_window(p);
         }
     } else
         k->probe_wait = 0;
     if (k->tell_window) {
         k->tell_window = false;
-        pack_control(p, CMD_WINS, p->now, 0);
+        pack_control(p, CMD_WINS, p->now + k->cfg.secret, 0);
     }
 }
 
@@ -344,7 +354,7 @@ static uint32_t flush_tail(packer *p)
     if (ks_rack_ask_is_due(k, p->now_us)) {
         k->sender->asks++;
         k->sender->asked_us = (uint32_t)p->now_us;
-        pack_control(p, CMD_WASK, p->now, 0);
+        ask_window(p);
     }
     if (!ks_rack_probe_is_due(k, p->now_us))
         return 0;

@@ -155,7 +155,7 @@ void ks_kcp_put_pad(ks_kcp *k, uint32_t slot, uint8_t *packet, uint32_t size)
 {
     KS_ASSERT(slot < 8 && size >= KS_KCP_HEAD && size <= KS_KCP_MTU_MAX);
     memset(packet, 0, size);
-    ks_kcp_put_head(k, packet, CMD_PUSH, 0, (uint16_t)ks_kcp_window_free(k), k->pad_ts, k->pad_sn + slot, size - KS_KCP_HEAD);
+    ks_kcp_put_head(k, packet, CMD_PUSH, 0, (uint16_t)ks_kcp_window_free(k), k->pad_ts + k->cfg.secret, k->pad_sn + slot, size - KS_KCP_HEAD);
     k->pads_sent = (uint8_t)(k->pads_sent | 1u << slot);
     k->count.out_segs++;
 }
@@ -172,6 +172,6 @@ void ks_mtu_input_ack(ks_kcp *k, uint32_t sn, uint32_t ts)
     uint32_t slot = sn - k->pad_sn;
     if (slot < 8 && ts == k->pad_ts)
         k->pads_acked = (uint8_t)(k->pads_acked | (k->pads_sent & 1u << slot));
-    else if (k->sent_pieces && k->now - ts < PAD_STAMP / 2)
+    else if (k->sent_pieces && k->now - ts < (k->cfg.doubts ? KS_KCP_RTO_MAX_MS : PAD_STAMP / 2))
         k->no_pieces = true;
 }

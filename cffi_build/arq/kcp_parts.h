@@ -6,6 +6,8 @@
  *   kcp_sender.c  the adaptive one's memory, and its rest
  *   kcp_insure.c  copies of what would be missed late
  *   kcp_mtu.c     another packet size, and what tells of the path's
+ *   kcp_window.c  what the receive window takes
+ *   kcp_doubt.c   what may be forged: which packets are believed
  *   kcp_flush.c   sending what is due
  *   kcp.c         life, the application's side, a packet that came
  *   kcp_check.c   what always holds, in a build with KS_CHECKS */
@@ -136,6 +138,29 @@ bool ks_mtu_in_pieces(const ks_kcp *kcp, const ks_seg *seg);
 /* Counts as lost all that left before the last segment that is longer than a packet, since it may. */
 void ks_rack_lose_longer(ks_kcp *kcp);
 void ks_rack_lose_all(ks_kcp *kcp);
+
+/* ---- doubts (kcp_doubt.c) ---- */
+
+/* What of a packet is believed. */
+typedef struct {
+    bool pushes;
+    bool acks;      /* those with a time stamp of ours */
+    bool heads;     /* una and window */
+} ks_belief;
+/* Any bytes, before they are taken; asks the peer where it is to say more. */
+ks_belief ks_doubt_judge_untrusted(ks_kcp *kcp, const uint8_t *packet, size_t size);
+/* A segment in flight was sent with that time stamp (ours, as it stands in seg->ts). */
+bool ks_doubt_knows_stamp(const ks_kcp *kcp, const ks_seg *seg, uint32_t ts);
+/* A PUSH with that time stamp was believed, and brought something. */
+void ks_doubt_learn(ks_kcp *kcp, uint32_t ts);
+/* Challenges the peer, with the next flush, unless that was done a moment ago. */
+void ks_doubt_ask(ks_kcp *kcp);
+
+/* Whether there is room for what is so far beyond what was read. Short of memory, a window that follows does not take all that it
+ * has promised, but what it began with: what is refused is to the sender as if it were lost. */
+bool ks_kcp_takes(const ks_kcp *kcp, uint32_t offset);
+/* Whether a PUSH would bring something. */
+bool ks_kcp_lacks(const ks_kcp *kcp, uint32_t sn);
 
 /* What the receive window has room for, as the header says it. */
 static inline uint32_t ks_kcp_window_free(const ks_kcp *k)

@@ -29,6 +29,7 @@ typedef struct ks_seg {
     uint16_t refs;              /* ks_seg_ref; freed at 0 */
     uint8_t frg, level, xmit;
     uint8_t pieced;             /* sender: transmissions in pieces (kcp_pieces.h) */
+    uint32_t first_ts;          /* of its first transmission */
     uint8_t wire[];
 } ks_seg;
 

@@ -56,6 +56,7 @@
     ENGINE(busy_polls, "BusyPolls", "waits of an engine that began by polling (KCPSOCK_BUSY_POLL)") \
     ENGINE(moves, "Moves", "times that a peer went on from another address, or this end did") \
     ENGINE(stray_pkts, "StrayPkts", "packets of such a peer that came to another engine than its connection's, and were passed on") \
+    KCP(doubted_pkts, "DoubtedPkts", "packets that anybody may have sent, of which something was not believed; the peer was asked") \
     MOMENT(sessions, "Sessions", "KCP sessions at the moment") \
     MOMENT(streams, "Streams", "smux streams, or sessions of raw framing, at the moment") \
     MOMENT(memory_bytes, "MemoryBytes", "bytes at the moment that the data plane has allocated") \

@@ -23,15 +23,9 @@ struct ks_moving {
     uint64_t begun_ms, heard_ms, asked_ms;
 };
 
-static bool is_authenticated(const ks_port *p)
-{
-    const ks_crypt *crypt = p->owner.link.crypt;
-    return crypt != NULL && ks_crypt_tail(crypt) > 0; /* a tag */
-}
-
 bool ks_port_lets_move(const ks_port *p)
 {
-    return is_authenticated(p) && !p->owner.link.udp.connected;
+    return ks_link_is_authenticated(&p->owner.link) && !p->owner.link.udp.connected;
 }
 
 void ks_moving_end(ks_session *s)
@@ -152,7 +146,7 @@ void ks_moving_seek(ks_port *p, ks_session *s)
 {
     const bool no_way = p->owner.link.udp.no_way;
     p->owner.link.udp.no_way = p->silent = false;
-    if (!s->opener || !is_authenticated(p) || p->core->now_ms - p->sought_ms < SEEK_EVERY_MS)
+    if (!s->opener || !ks_link_is_authenticated(&p->owner.link) || p->core->now_ms - p->sought_ms < SEEK_EVERY_MS)
         return; /* the next packet that can't leave asks again */
     p->sought_ms = p->core->now_ms;
     int fd = no_way || ks_udp_has_lost_address(p->src.fd) ? ks_udp_renew(p->src.fd, &s->peer) : -EALREADY;

@@ -62,7 +62,9 @@ ks_session *ks_session_new(ks_core *core, ks_session_owner *owner, uint32_t conv
     ks_session *s = ks_alloc(sizeof *s);
     ks_proof proof;
     ks_fec_encoder *encoder = owner->fec != NULL ? ks_fec_encoder_new(owner->fec, ks_profile_most_mtu(p)) : NULL;
+    uint8_t secret[4];
     if (s == NULL || (owner->fec != NULL && encoder == NULL) || ks_proof_begin(&proof, core, opener) != KS_OK ||
+        ks_entropy_take(&core->batch.entropy, secret, sizeof secret) != KS_OK ||
         ks_timers_reserve(&core->timers, core->session_count + 1) != KS_OK) {
         ks_fec_encoder_del(encoder);
         ks_free(s);
@@ -83,6 +85,8 @@ ks_session *ks_session_new(ks_core *core, ks_session_owner *owner, uint32_t conv
     uint32_t overhead = (uint32_t)ks_link_overhead(&owner->link, owner->fec != NULL);
     ks_kcp_config config = ks_profile_kcp_config(p, conv, overhead);
     config.mtu = ks_session_begin_pmtu(s) - overhead;
+    config.secret = ks_get_le32(secret);
+    config.doubts = !ks_link_is_authenticated(&owner->link);
     ks_kcp_init(&s->kcp, &config, &core->pools, 0);
     if (encoder != NULL && config.adaptive)
         (void)ks_fec_encoder_adapt(encoder); /* without memory it is as generous as kcp-go's */
@@ -170,17 +174,19 @@ static void input_kcp_untrusted(ks_session *s, const uint8_t *packet, size_t siz
         return;
     if (is_refusal(s, packet, size)) {
         memcpy(refusal, packet, sizeof refusal);
+        ks_put_le32(refusal + 8, ks_kcp_peer_stamp(&s->kcp, s->core->now_us)); /* it has shown ours: it is believed */
         ks_put_le32(refusal + 12, s->kcp.rcv_nxt);
         packet = refusal;
     }
     /* Words from before count for nothing: a kcp-go listener that has closed a session begins a new one with our next
      * packet, and its acknowledgments would go on until its window is full. */
     bool late = size >= KS_KCP_HEAD && ks_after(s->kcp.snd_una, ks_get_le32(packet + 16));
+    const uint64_t doubted = s->kcp.count.doubted_pkts;
     int result = ks_kcp_input_untrusted(&s->kcp, packet, size, s->core->now_us, from_fec);
     if (result < 0) {
         s->core->count.in_errs++;
         s->core->count.kcp_in_errors++;
-    } else if (!late) {
+    } else if (!late && s->kcp.count.doubted_pkts == doubted) {
         s->heard_ms = s->core->now_ms;
         s->refusals = 0;
         begin_again(s);

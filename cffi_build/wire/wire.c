@@ -31,6 +31,11 @@ size_t ks_link_overhead(const ks_link *l, bool fec)
     return (l->crypt != NULL ? ks_crypt_head(l->crypt) + ks_crypt_tail(l->crypt) : 0) + (fec ? KS_FEC_HEAD : 0);
 }
 
+bool ks_link_is_authenticated(const ks_link *link)
+{
+    return link->crypt != NULL && ks_crypt_tail(link->crypt) > 0;
+}
+
 static int seal(ks_batch *b)
 {
     ks_packet packets[KS_UDP_BATCH];

@@ -62,5 +62,7 @@ bool ks_batch_send_whole(ks_batch *batch, const ks_route *route, const uint8_t *
 
 /* Bytes around a KCP packet: crypt's, and with `fec` the FEC head. */
 size_t ks_link_overhead(const ks_link *link, bool fec);
+/* A tag tells its packets from forged ones. */
+bool ks_link_is_authenticated(const ks_link *link);
 
 #endif

@@ -36,6 +36,7 @@ typedef struct sim {
     network net;
     /* -> copies that arrive, 0 to 2; may add to the delay of each. */
     int (*fate)(struct sim *, int from, const uint8_t *packet, size_t size, uint32_t delay[2]);
+    void (*clock)(struct sim *); /* before each turn: may set an end's clock, by its cfg.secret */
     uint32_t loss_percent;    /* for the fates below */
     int nth, countdown[2];
     sim_segment *trace;       /* every segment sent, when `tracing` */
@@ -214,6 +215,8 @@ static inline int sim_write(sim *s, int end, uint32_t most)
 /* What both ends do at the present moment. */
 static inline void sim_turn(sim *s)
 {
+    if (s->clock != NULL)
+        s->clock(s);
     for (int i = 0; i < 2; i++) {
         sim_read(s, i);
         while (sim_write(s, i, 4096))

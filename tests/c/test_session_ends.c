@@ -908,7 +908,7 @@ static void test_forged_refusals_end_nothing(void)
         CHECK(send(a, "hello", 5, MSG_DONTWAIT) == 5);
         world_run(&w, 10 * MS);
     }
-    ks_put_le32(refusal + 8, (*ks_ring_at(&s->kcp.snd, s->kcp.snd_una))->ts); /* as who has seen it answers */
+    ks_put_le32(refusal + 8, (*ks_ring_at(&s->kcp.snd, s->kcp.snd_una))->ts + s->kcp.cfg.secret); /* as who has seen it answers */
     MUST(sendto(r->fd, refusal, sizeof refusal, 0, &r->client.sa, sizeof r->client.in4) == sizeof refusal);
     WORLD_UNTIL(&w, SECOND, (ending = world_ending(a, &got)) != -1);
     CHECK_EQ(ending, ECONNRESET);

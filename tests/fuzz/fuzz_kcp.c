@@ -229,6 +229,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .interval = 10 + take(&in, 1),
         .resend = take(&in, 1) % (KS_KCP_RESEND_MAX + 1),
         .nodelay = flags & 1, .nc = flags & 2, .stream = flags & 4, .ack_nodelay = flags & 8, .write_delay = flags & 16, .follow = flags & 32,
+        .doubts = flags & 64, .secret = flags & 128 ? 0x87654321 : 0,
     };
     ks_seg_pools pools;
     ks_kcp kcp;

@@ -50,6 +50,12 @@ class Nat(threading.Thread):
                 except ConnectionRefusedError:  # of an earlier packet, when nobody listened; this one was not sent
                     self._outer.send(packet)
 
+    def send_back(self, packets):
+        """To the client, as if the target had sent them."""
+        with self._lock:
+            for packet in packets:
+                self._inner.sendto(packet, self._client)
+
     def run(self):
         while True:
             with self._lock:

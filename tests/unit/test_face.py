@@ -121,7 +121,8 @@ def test_stats_has_the_snmp_names():
         "OutPkts InSegs OutSegs InBytes OutBytes RetransSegs FastRetransSegs EarlyRetransSegs LostSegs RepeatSegs "
         "FECFullShardSet FECRecovered FECErrs FECParityShards FECShardSet FECShardMin RingBufferSndQueue "
         "RingBufferRcvQueue RingBufferSndBuffer OOBPackets OOBDrops SmuxErrors UdpSendDrops UdpRecvDrops ResetsSent "
-        "ResetsReceived CookiesSent ReflectedPkts BacklogDrops BusyPolls Moves StrayPkts Sessions Streams MemoryBytes"
+        "ResetsReceived CookiesSent ReflectedPkts BacklogDrops BusyPolls Moves StrayPkts DoubtedPkts "
+        "Sessions Streams MemoryBytes"
     ).split()
     stats = kcpsock.stats()
     assert list(stats)[: len(snmp)] == snmp
