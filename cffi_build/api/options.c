@@ -18,7 +18,7 @@ static int set_kcp_option(ks_session *s, int option, int64_t value)
     case KS_OPT_INTERVAL:
         if (!ks_profile_allows_interval_ms(value))
             return -EINVAL;
-        c->interval = (uint32_t)value;
+        c->interval = (uint16_t)value;
         return 0;
     case KS_OPT_RESEND:
         if (!ks_profile_allows_resend(value))

@@ -24,8 +24,8 @@ void ks_kcp_init(ks_kcp *k, const ks_kcp_config *config, ks_seg_pools *pools, ui
 {
     memset(k, 0, sizeof *k);
     k->cfg = *config;
-    k->cfg.interval = ks_max32(KS_KCP_INTERVAL_MIN, ks_min32(config->interval, KS_KCP_INTERVAL_MAX));
-    k->cfg.resend = ks_min32(config->resend, KS_KCP_RESEND_MAX);
+    k->cfg.interval = (uint16_t)ks_max32(KS_KCP_INTERVAL_MIN, ks_min32(config->interval, KS_KCP_INTERVAL_MAX));
+    k->cfg.resend = (uint16_t)ks_min32(config->resend, KS_KCP_RESEND_MAX);
     k->mss = config->mtu - KS_KCP_HEAD;
     k->first_mss = (uint16_t)k->mss;
     k->pools = pools;
@@ -38,7 +38,8 @@ void ks_kcp_init(ks_kcp *k, const ks_kcp_config *config, ks_seg_pools *pools, ui
     k->told_wnd = k->rcv_first = config->rcv_wnd;
     k->rcv_edge = first_sn + config->rcv_wnd;
     k->rcv_most = UINT32_MAX;
-    k->budget = k->room = INT64_MAX;
+    k->budget = INT64_MAX;
+    k->has_room = true;
     ks_kcp_check(k);
 }
 
@@ -80,7 +81,7 @@ void ks_kcp_trim(ks_kcp *k)
 
 void ks_kcp_set_resend(ks_kcp *k, uint32_t resend)
 {
-    k->cfg.resend = resend;
+    k->cfg.resend = (uint16_t)resend;
     if (!k->cfg.adaptive)
         k->npassed = ks_min32(k->npassed, resend);
     ks_kcp_check(k);

@@ -42,8 +42,8 @@ typedef struct {
     uint32_t conv;
     uint32_t mtu;               /* bytes of a packet, header included; KS_KCP_MTU_MIN..MAX */
     uint32_t snd_wnd, rcv_wnd;  /* packets, 1..KS_KCP_WND_MAX */
-    uint32_t interval;          /* ms; clamped to KS_KCP_INTERVAL_MIN..MAX */
-    uint32_t resend;            /* 0 = no fast retransmit, at most KS_KCP_RESEND_MAX */
+    uint16_t interval;          /* ms; clamped to KS_KCP_INTERVAL_MIN..MAX */
+    uint16_t resend;            /* 0 = no fast retransmit, at most KS_KCP_RESEND_MAX */
     int32_t insurance;          /* of the adaptive sender: copies, percent of the bytes sent; -1: at a rate of their own */
     uint32_t secret;            /* nobody else knows it: our time stamps are ms plus this, and challenges come from it */
     bool doubts;                /* no tag tells the peer's packets from forged ones (kcp_doubt.c) */
@@ -90,15 +90,16 @@ typedef struct ks_kcp {
     ks_kcp_config cfg;
     uint32_t mss;
     uint32_t now;               /* of the latest input or flush */
+    uint32_t txno;              /* of the next transmission */
     ks_seg_pools *pools;
 
     /* sender: snd_una <= snd_nxt <= snd_end; [una, nxt) in flight, [nxt, end) queued. A NULL slot is acknowledged. */
     uint32_t snd_una, snd_nxt, snd_end;
-    uint32_t txno;              /* of the next transmission */
+    uint32_t levels;            /* bit l: flight[l] is not empty */
     ks_ring snd;
     ks_flight flight[KS_KCP_LEVELS];
-    uint32_t levels;            /* bit l: flight[l] is not empty */
     uint32_t reserved;          /* segments that ks_kcp_alloc_tail put behind snd_end, for commit */
+    uint32_t rmt_wnd;
     union {
         struct { /* the fixed sender's */
             /* the largest acknowledged transmission numbers, falling: the last is the L above */
@@ -109,8 +110,6 @@ typedef struct ks_kcp {
             ks_sender_rest rest;
         };
     };
-    int64_t room;               /* bytes, in a flush: what the path still takes */
-    uint32_t rmt_wnd;
 
     /* congestion window, in bytes so that additive increase needs no fractions; ssthresh in packets */
     uint32_t cwnd_bytes, ssthresh;
@@ -122,6 +121,7 @@ typedef struct ks_kcp {
     uint32_t rcv_first;         /* the least that a window that follows has */
     uint32_t told_wnd;          /* the window in the latest packet's headers */
     ks_follow rcv_follow;
+    uint32_t flush_due;         /* when deferred ACKs or delayed writes go out; valid while flush_armed */
     ks_ring rcv;
 
     /* acknowledgments not yet sent */
@@ -151,7 +151,7 @@ typedef struct ks_kcp {
     bool more_waits;            /* the owner has data that it has not queued yet */
     bool heard_wnd;             /* the peer said rmt_wnd; before that it is a guess */
     bool reader_lags;           /* the owner has much that is not read yet: no reason for a larger receive window */
-    uint32_t flush_due;         /* when deferred ACKs or delayed writes go out; valid while flush_armed */
+    bool has_room;              /* as of the latest flush: the path takes more; a fixed sender's always does */
     bool flush_armed;
     bool flush_now;             /* input or the application asked for a flush in this turn */
     bool acks_soon;             /* several ACKs wait, for 1 ms by this clock: an owner with a finer one flushes sooner */

@@ -189,7 +189,7 @@ ks_belief ks_doubt_judge_untrusted(ks_kcp *k, const uint8_t *packet, size_t size
 
 void ks_doubt_ask(ks_kcp *k)
 {
-    if (k->now - k->asked < ASK_AGAIN_MS)
+    if (k->now - k->asked < (k->challenge_open ? ASK_AGAIN_MS : 1))
         return;
     k->asked = k->now;
     /* One that is not answered yet stays as it is: a round trip may be longer than the time between two of them. */

@@ -18,7 +18,7 @@ bool ks_flight_lost(const ks_kcp *k, uint32_t *bound, bool *early)
 {
     if (k->cfg.resend == 0 || k->npassed == 0)
         return false;
-    *early = k->snd_nxt == k->snd_end && k->snd_end - k->snd_una <= k->cfg.resend + 1;
+    *early = k->snd_nxt == k->snd_end && k->snd_end - k->snd_una <= k->cfg.resend + 1u;
     uint32_t rank = *early ? 1 : k->cfg.resend;
     if (k->npassed < rank)
         return false;

@@ -16,6 +16,7 @@ typedef struct {
     uint16_t wnd;
     uint32_t now;
     uint64_t now_us;
+    int64_t room; /* bytes that the path still takes; INT64_MAX of a fixed sender */
     int pieces;
     size_t size;
     size_t scratch_used;
@@ -123,7 +124,7 @@ static void transmit(packer *p, ks_seg *seg)
     if (k->cfg.adaptive) {
         ks_path_sent(&k->sender->path, &seg->mark, (uint32_t)need, p->now_us);
         ks_insure_sent(k, (uint32_t)need);
-        k->room -= (int64_t)need;
+        p->room -= (int64_t)need;
     }
     ks_flight_append(k, seg);
     k->count.out_segs++;
@@ -331,7 +332,7 @@ static uint32_t flush_losses(packer *p)
 /* Whether the path takes one more. */
 static bool has_room(const packer *p)
 {
-    return p->k->room > 0;
+    return p->room > 0;
 }
 
 /* What is lost, in the order in which it was sent before. */
@@ -395,7 +396,7 @@ static void flush_new(packer *p)
     if (k->snd_una == k->snd_nxt)
         k->progress = p->now;
     while (k->snd_nxt != k->snd_end && k->snd_nxt - k->snd_una < wnd) {
-        if (k->room <= 0)
+        if (p->room <= 0)
             return;
         if (!may_send(p))
             return;
@@ -410,7 +411,7 @@ static void flush_queued(packer *p)
     if (has_room(p) || k->snd_una == k->snd_nxt)
         flush_new(p);
     /* More could go than there was: what comes back now tells less of the path than of the application. */
-    if (k->room > 0 && !k->more_waits)
+    if (p->room > 0 && !k->more_waits)
         ks_path_idle(&k->sender->path);
     if (k->snd_nxt == k->snd_end && !k->more_waits && k->flight[KS_FLIGHT_LOST].head == NULL)
         ks_insure_end(k, p->now_us);
@@ -443,6 +444,7 @@ void ks_kcp_flush(ks_kcp *k, uint64_t now_us, ks_kcp_output *output, void *ctx)
     p.now_us = now_us;
     p.now = k->now = (uint32_t)(now_us / 1000);
     p.wnd = (uint16_t)ks_kcp_window_free(k);
+    p.room = INT64_MAX;
     p.pieces = 0;
     p.size = p.scratch_used = 0;
     KS_ASSERT(ks_kcp_window_free(k) <= UINT16_MAX);
@@ -459,7 +461,7 @@ void ks_kcp_flush(ks_kcp *k, uint64_t now_us, ks_kcp_output *output, void *ctx)
     if (k->cfg.adaptive && !rests) {
         ks_sender_begin(k, now_us);
         ks_rack_find_lost(k, now_us);
-        k->room = ks_path_room(&k->sender->path, now_us);
+        p.room = ks_path_room(&k->sender->path, now_us);
     }
     if (ks_flight_is_stalled(k, p.now)) {
         ks_flight_stall(k, p.now);
@@ -486,6 +488,7 @@ void ks_kcp_flush(ks_kcp *k, uint64_t now_us, ks_kcp_output *output, void *ctx)
         pack_control(&p, CMD_PUSH, k->challenge.ts, k->challenge.sn);
     k->challenge_due = false;
     pack_end(&p);
+    k->has_room = p.room > 0;
     KS_ASSERT(k->nacks == 0 && !k->tell_window);
 
     k->count.lost_segs += lost;

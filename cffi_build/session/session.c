@@ -457,7 +457,7 @@ void ks_session_turn(ks_session *s)
     /* What was read up to the limit has been written on, so there is room for more: nothing else would wake us for it. */
     if (ks_session_may_receive(s) && ks_kcp_readable(&s->kcp))
         ks_session_mark(s);
-    if (s->held && s->bucket.tokens > 0 && s->kcp.room > 0 && s->kcp.snd_nxt == s->kcp.snd_end)
+    if (s->held && s->bucket.tokens > 0 && s->kcp.has_room && s->kcp.snd_nxt == s->kcp.snd_end)
         ks_session_mark(s); /* all is sent: the next piece */
     note_live_path(s);
     check_trim(s, in != s->kcp.count.in_segs || out != s->kcp.count.out_segs || heard != s->heard_ms);

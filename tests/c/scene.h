@@ -163,7 +163,7 @@ static void scene_turn(scene_world *w, int at)
             ks_kcp_flush(k, w->now, scene_output, &ctx);
         if (at == 1 || k->snd_nxt != k->snd_end || w->to_send == 0 || ks_kcp_backlog(k) == 0 || spins > 1000)
             break;
-        if (k->room <= 0 || ks_kcp_room(k) == 0)
+        if (!k->has_room || ks_kcp_room(k) == 0)
             break;
     }
     if (at == 0)

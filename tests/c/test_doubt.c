@@ -254,10 +254,21 @@ static void test_what_is_doubted_is_asked(void)
     CHECK(k->snd_una != end && k->rmt_wnd == wnd);
     give(&s, 0, ACK, 99, asked.challenge.ts, asked.challenge.sn, end, 0);
     CHECK(k->snd_una == end && k->rmt_wnd == 99);
-    /* and the next one has another stamp */
-    s.now += 100;
+    /* and the next one, as soon as the clock has gone on, has another stamp */
+    give(&s, 0, WINS, 120, 0, 0, end, 0);
+    CHECK(!k->challenge_open);
+    s.now++;
     give(&s, 0, WINS, 120, 0, 0, end, 0);
     CHECK(k->challenge_open && k->challenge.ts != asked.challenge.ts && k->rmt_wnd == 99);
+    /* who does not answer is not asked so soon */
+    sim_turn(&s);
+    CHECK_EQ(challenges(&s, 0), 2);
+    for (int i = 1; i <= 20; i++) {
+        s.now++;
+        give(&s, 0, WINS, 121, 0, 0, end, 0);
+        sim_turn(&s);
+        CHECK_EQ(challenges(&s, 0), i < 20 ? 2 : 3);
+    }
     sim_free(&s);
 }
 

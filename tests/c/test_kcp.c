@@ -127,7 +127,7 @@ static void test_every_second_packet_lost(void)
 
 static void test_loss_repeats_and_reordering(void)
 {
-    for (uint32_t resend = 0; resend <= KS_KCP_RESEND_MAX; resend += 4) {
+    for (uint16_t resend = 0; resend <= KS_KCP_RESEND_MAX; resend = (uint16_t)(resend + 4)) {
         ks_kcp_config c = fast;
         c.resend = resend;
         c.nodelay = resend % 8 == 0;
@@ -386,7 +386,7 @@ static int fate_one_lost(sim *s, int from, const uint8_t *packet, size_t size, u
     return 1;
 }
 
-static void one_lost(sim *s, uint32_t resend, uint32_t segments, int lost)
+static void one_lost(sim *s, uint16_t resend, uint32_t segments, int lost)
 {
     ks_kcp_config c = fast;
     c.resend = resend;
@@ -408,7 +408,7 @@ static void one_lost(sim *s, uint32_t resend, uint32_t segments, int lost)
 
 static void test_fast_retransmit(void)
 {
-    for (uint32_t resend = 1; resend <= 4; resend++) {
+    for (uint16_t resend = 1; resend <= 4; resend++) {
         sim s;
         one_lost(&s, resend, 40, 10);
         const ks_kcp_counts *n = &s.end[0].kcp.count;

@@ -1252,9 +1252,16 @@ CHANGES = (
         "what a peer without a clock says of its window would never be heard",
     ),
     Change(
+        "doubt_asks_who_answers_no_sooner",
+        "kcp_doubt.c",
+        "(k->challenge_open ? ASK_AGAIN_MS : 1)",
+        "ASK_AGAIN_MS",
+        "a reader that opens its window often would be sent one window each 20 ms",
+    ),
+    Change(
         "doubt_asks_always",
         "kcp_doubt.c",
-        "    if (k->now - k->asked < ASK_AGAIN_MS)\n        return;\n",
+        "    if (k->now - k->asked < (k->challenge_open ? ASK_AGAIN_MS : 1))\n        return;\n",
         "",
         "each forged packet would make one of ours",
     ),
