@@ -29,11 +29,11 @@ def segment(conv, cmd, sn, data=b"", *, ts=0, una=0, wnd=1024):
     return struct.pack("<IBBHIIII", conv, cmd, 0, wnd, ts, sn, una, len(data)) + data
 
 
-def guesses(conv, cmd, data, stamps, una):
-    """Packets full of segments, for each sequence number one."""
+def guesses(conv, cmd, data, ts, una):
+    """Packets full of segments, for each sequence number one. All have one stamp: each further one would be a guess of its
+    own, of which one in 32,768 is right, and all tests together would be right now and then."""
     each = PACKET_BYTES // (HEAD_BYTES + len(data))
     for first in range(0, NUMBERS, each):
-        ts = stamps.getrandbits(32)
         yield b"".join(segment(conv, cmd, sn, data, ts=ts, una=una(sn), wnd=0) for sn in range(first, first + each))
 
 
@@ -83,8 +83,8 @@ class Connection:
 
 def attack(connection, name):
     cmd, data, una = ATTACKS[name]
-    stamps = random.Random(name)
-    for number, packet in enumerate(guesses(connection.conv, cmd, data, stamps, una)):
+    ts = random.Random(name).getrandbits(32)
+    for number, packet in enumerate(guesses(connection.conv, cmd, data, ts, una)):
         connection.nat.send([packet])
         connection.nat.send_back([packet])
         if number % 16 == 0:
@@ -101,14 +101,14 @@ def test_guessed_packets_change_nothing(framing, name):
         there = Task(connection.client.sendall, data)
         back = Task(connection.server.sendall, data)
         received = Task(read_exactly, connection.client, SIZE)
-        time.sleep(0.3)
+        eventually(lambda: connection.server.kcp_info().in_segs > 200)
         attack(connection, name)
         assert read_exactly(connection.server, SIZE) == data
         assert received.result() == data
         there.result()
         back.result()
         assert kcpsock.stats()["ResetsReceived"] == before["ResetsReceived"]
-        if name not in ("windows", "questions"):
+        if ATTACKS[name][0] == PUSH:  # of the others hardly one names what is under way just then
             assert kcpsock.stats()["DoubtedPkts"] > before["DoubtedPkts"]
 
 
