@@ -30,8 +30,8 @@ def segment(conv, cmd, sn, data=b"", *, ts=0, una=0, wnd=1024):
 
 
 def guesses(conv, cmd, data, ts, una):
-    """Packets full of segments, for each sequence number one. All have one stamp: each further one would be a guess of its
-    own, of which one in 32,768 is right, and all tests together would be right now and then."""
+    """Packets full of segments, for each sequence number one. All have one stamp: each further one would be a guess of
+    its own, of which one in 32,768 is right, and all tests together would be right now and then."""
     each = PACKET_BYTES // (HEAD_BYTES + len(data))
     for first in range(0, NUMBERS, each):
         yield b"".join(segment(conv, cmd, sn, data, ts=ts, una=una(sn), wnd=0) for sn in range(first, first + each))

@@ -59,8 +59,8 @@ def _numbered(names):
 
 @contextmanager
 def check(patience_s=PATIENCE_S):
-    """Fail if descriptors or threads that the block made are still there patience_s after it. What the collector takes is
-    no leak: urllib3 leaves the connection of a second attempt to it, over TCP too."""
+    """Fail if descriptors or threads that the block made are still there patience_s after it. What the collector takes
+    is no leak: urllib3 leaves the connection of a second attempt to it, over TCP too."""
     before = snapshot()
     yield
     gc.collect()
