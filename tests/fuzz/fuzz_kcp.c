@@ -226,8 +226,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .mtu = KS_KCP_MTU_MIN + take(&in, 2) % (KS_KCP_MTU_MAX - KS_KCP_MTU_MIN + 1),
         .snd_wnd = 1 + take(&in, 1) % 64,
         .rcv_wnd = 1 + take(&in, 1) % 64,
-        .interval = 10 + take(&in, 1),
-        .resend = take(&in, 1) % (KS_KCP_RESEND_MAX + 1),
+        .interval = (uint16_t)(10 + take(&in, 1)),
+        .resend = (uint16_t)(take(&in, 1) % (KS_KCP_RESEND_MAX + 1)),
         .nodelay = flags & 1, .nc = flags & 2, .stream = flags & 4, .ack_nodelay = flags & 8, .write_delay = flags & 16, .follow = flags & 32,
         .doubts = flags & 64, .secret = flags & 128 ? 0x87654321 : 0,
     };
