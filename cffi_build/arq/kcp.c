@@ -523,8 +523,7 @@ static void input_ack(ks_kcp *k, uint32_t sn, uint32_t ts, uint32_t una, uint64_
     if (seg == NULL)
         return;
     KS_ASSERT(seg->sn == sn && seg->xmit > 0);
-    if (k->cfg.doubts && !ks_doubt_knows_stamp(k, seg, ts))
-        return;
+    KS_ASSERT(!k->cfg.doubts || ks_doubt_knows_stamp(k, seg, ts)); /* else none of the packet's is believed */
     if (!sum->any || ks_after(ts, sum->ts))
         sum->ts = ts;
     sum->any = true;
