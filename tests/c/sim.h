@@ -212,6 +212,22 @@ static inline int sim_write(sim *s, int end, uint32_t most)
     return done > 0;
 }
 
+/* Writes one segment, with `len` x as its data. -> its size */
+static inline size_t sim_put_segment(uint8_t *w, uint32_t conv, uint8_t cmd, uint8_t frg, uint16_t wnd, uint32_t ts, uint32_t sn,
+                                     uint32_t una, uint32_t len)
+{
+    ks_put_le32(w, conv);
+    w[4] = cmd;
+    w[5] = frg;
+    ks_put_le16(w + 6, wnd);
+    ks_put_le32(w + 8, ts);
+    ks_put_le32(w + 12, sn);
+    ks_put_le32(w + 16, una);
+    ks_put_le32(w + 20, len);
+    memset(w + KS_KCP_HEAD, 'x', len);
+    return KS_KCP_HEAD + len;
+}
+
 /* What both ends do at the present moment. */
 static inline void sim_turn(sim *s)
 {

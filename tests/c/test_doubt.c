@@ -26,16 +26,7 @@ static const ks_kcp_config modes[] = {
 
 static size_t segment(uint8_t *w, uint8_t cmd, uint16_t wnd, uint32_t ts, uint32_t sn, uint32_t una, uint32_t len)
 {
-    memset(w, 0, KS_KCP_HEAD);
-    ks_put_le32(w, CONV);
-    w[4] = cmd;
-    ks_put_le16(w + 6, wnd);
-    ks_put_le32(w + 8, ts);
-    ks_put_le32(w + 12, sn);
-    ks_put_le32(w + 16, una);
-    ks_put_le32(w + 20, len);
-    memset(w + KS_KCP_HEAD, 'x', len);
-    return KS_KCP_HEAD + len;
+    return sim_put_segment(w, CONV, cmd, 0, wnd, ts, sn, una, len);
 }
 
 /* One segment, as if of the peer of that end. */

@@ -28,16 +28,7 @@ static ks_kcp_config with_windows(uint32_t snd, uint32_t rcv)
 
 static size_t segment(uint8_t *w, uint8_t cmd, uint8_t frg, uint16_t wnd, uint32_t ts, uint32_t sn, uint32_t una, uint32_t len)
 {
-    ks_put_le32(w, fast.conv);
-    w[4] = cmd;
-    w[5] = frg;
-    ks_put_le16(w + 6, wnd);
-    ks_put_le32(w + 8, ts);
-    ks_put_le32(w + 12, sn);
-    ks_put_le32(w + 16, una);
-    ks_put_le32(w + 20, len);
-    memset(w + KS_KCP_HEAD, 'x', len);
-    return KS_KCP_HEAD + len;
+    return sim_put_segment(w, fast.conv, cmd, frg, wnd, ts, sn, una, len);
 }
 
 static int give(sim *s, uint8_t cmd, uint16_t wnd, uint32_t ts, uint32_t sn, uint32_t una, uint32_t len)
