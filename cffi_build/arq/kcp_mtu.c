@@ -172,6 +172,7 @@ void ks_mtu_input_ack(ks_kcp *k, uint32_t sn, uint32_t ts)
     uint32_t slot = sn - k->pad_sn;
     if (slot < 8 && ts == k->pad_ts)
         k->pads_acked = (uint8_t)(k->pads_acked | (k->pads_sent & 1u << slot));
-    else if (k->sent_pieces && k->now - ts < (k->cfg.doubts ? KS_KCP_RTO_MAX_MS : PAD_STAMP / 2))
+    else if (k->sent_pieces && /* by a stamp of the last minute, where it may be a forger's guess */
+             k->now - ts < (k->cfg.doubts ? KS_KCP_RTO_MAX_MS : PAD_STAMP / 2))
         k->no_pieces = true;
 }
